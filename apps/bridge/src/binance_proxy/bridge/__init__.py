@@ -1,0 +1,1 @@
+"""The bridge as a program: configuration, composition and command line."""

@@ -1,0 +1,1 @@
+"""Servers that the bridge carries with it and runs as its own child processes."""

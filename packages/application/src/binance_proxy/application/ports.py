@@ -1,0 +1,198 @@
+"""The ports: what the use cases need from the world, each named by its role.
+
+Every sentence in a method's docstring is tested by the contract suite of its port, in ``tests/contract``, which
+each adapter passes. An adapter raises the errors of its port and no others, and chains the vendor's own.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct
+
+from binance_proxy.domain.candle import Candle, Timeframe
+from binance_proxy.domain.errors import BridgeError
+from binance_proxy.domain.gap import Gap
+from binance_proxy.domain.instrument import Instrument, Market, Stream
+from binance_proxy.domain.tick import BookSnapshot, MarketEvent, QuoteTick, TradeTick
+
+
+class FeedError(BridgeError):
+    """A `MarketFeed` could not do what was asked."""
+
+
+class FeedUnavailable(FeedError):
+    """The source is away for now. Trying again may help."""
+
+
+class FeedRejected(FeedError):
+    """The source refuses, and will refuse again: no such file, no such pair."""
+
+
+class StoreError(BridgeError):
+    """A `MarketStore` or `PairRegistry` could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store is away for now. Trying again may help."""
+
+
+class StoreRejected(StoreError):
+    """The store refuses, and will refuse again: wrong password, newer schema, a folder it may not write."""
+
+
+class PublisherError(BridgeError):
+    """A `Publisher` could not do what was asked."""
+
+
+class PublisherRejected(PublisherError):
+    """The address cannot be used: it is taken, or not allowed."""
+
+
+StoredEvent: TypeAlias = TradeTick | QuoteTick | BookSnapshot | Gap
+"""What a `MarketStore` keeps."""
+
+PublishedEvent: TypeAlias = TradeTick | QuoteTick | BookSnapshot | Candle | Gap
+"""What a `Publisher` sends about an instrument."""
+
+Stored = TypeVar("Stored", TradeTick, QuoteTick, BookSnapshot, Gap)
+
+
+class MarketFeed(Protocol):
+    """Market events, as they happen or as they happened."""
+
+    async def instruments(self, wanted: Sequence["TrackedPair"]) -> Sequence[Instrument]:
+        """Describe the instruments that this source gives for the wanted pairs.
+
+        A source with a fixed content (a capture) answers with all that it holds, whatever is wanted. A pair
+        that the source does not have is left out.
+
+        Raises:
+            FeedRejected: The source cannot be read at all. The message says what to change.
+        """
+        ...
+
+    def stream(self, instruments: Sequence[Instrument]) -> AsyncGenerator[MarketEvent]:
+        """Yield events in arrival order, in the units of the given instruments.
+
+        A lost connection is a `Disconnect` event, not an error, and what cannot be used is a `BadFrame`. The
+        generator ends when the source has no more. Read it under `contextlib.aclosing`.
+
+        Raises:
+            FeedRejected: The source cannot be read any further. The message says what to change.
+        """
+        ...
+
+    def resync(self, instrument: Instrument) -> None:
+        """Ask for a `BookSnapshot` of the instrument to come along the stream soon.
+
+        Returns at once. Does nothing if the source has none to give.
+        """
+        ...
+
+
+class MarketStore(Protocol):
+    """Ticks, kept for good."""
+
+    async def append(self, events: Sequence[StoredEvent]) -> int:
+        """Keep the events, each once, however often it is given; return how many were new.
+
+        All of them are kept, or an error is raised and none is. A trade is the same if instrument,
+        ``ts_event`` and ``trade_id`` are; an update or a snapshot if instrument, ``ts_event`` and
+        ``last_update_id`` are. A gap is the same if instrument, stream and ``first_id`` are; given again it
+        is not new, and its state moves forward only: open, lost, repaired.
+
+        Raises:
+            StoreUnavailable: Try again with the same events; nothing is kept twice.
+            StoreRejected: The store will not take them.
+        """
+        ...
+
+    def scan(
+        self, kind: type[Stored], instrument: Instrument, start: int, end: int, *, newest_first: bool = False
+    ) -> AsyncGenerator[Stored]:
+        """Yield what is kept with ``start <= ts_event < end``, ordered by ``ts_event`` and then by id.
+
+        The id is ``trade_id``, ``last_update_id`` or ``first_id``. Memory does not grow with the range. Read
+        it under `contextlib.aclosing`.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        ...
+
+    async def candles(
+        self, instrument: Instrument, timeframe: Timeframe, start: int, end: int
+    ) -> Sequence[Candle]:
+        """Return the candles of all kept trades, oldest first, whose period starts in ``[start, end)``.
+
+        They equal those of a `CandleFold` over the same trades. All are marked closed but one: the newest
+        of the instrument, which is open until a trade of a later period is kept.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        ...
+
+
+class TrackedPair(Struct, frozen=True, kw_only=True):
+    """A pair that somebody wants recorded, and what of it."""
+
+    symbol: str
+    market: Market = Market.SPOT
+    enabled: bool = True
+    streams: tuple[Stream, ...] = (Stream.TRADES, Stream.ORDERBOOK)
+
+
+class PairRegistry(Protocol):
+    """Which pairs are wanted, and in which units each instrument is recorded."""
+
+    async def pairs(self) -> Sequence[TrackedPair]:
+        """Return the tracked pairs by symbol: at first ETH/USDT and SOL/USDT."""
+        ...
+
+    async def instruments(self) -> Sequence[Instrument]:
+        """Return every instrument that was ever registered, by name."""
+        ...
+
+    async def register(self, instrument: Instrument) -> Instrument:
+        """Make an instrument known, and return it as it is recorded.
+
+        The first registration of a venue, market and symbol fixes precisions and time resolution; every
+        later one gets those back.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        ...
+
+
+class Publisher(Protocol):
+    """Events to whoever listens, at once or never."""
+
+    def publish(self, event: PublishedEvent) -> None:
+        """Send an event on its topic, with the next sequence number of that topic.
+
+        Never waits and never fails because of a listener: one that does not keep up loses messages, and sees
+        that by the sequence. Nothing is encoded that nobody is subscribed to.
+        """
+        ...
+
+    def publish_status(self, status: dict[str, object]) -> None:
+        """Send the bridge's own state on ``bridge.status``. Never waits."""
+        ...
+
+    def newcomers(self) -> frozenset[str]:
+        """Return the topic prefixes that were subscribed to since the last call."""
+        ...
+
+
+class Clock(Protocol):
+    """The time, real or not."""
+
+    def now(self) -> int:
+        """Return ns since the epoch, UTC."""
+        ...
+
+    async def sleep_until(self, ts: int) -> None:
+        """Return once `now` has reached ``ts``; at once if it has already."""
+        ...

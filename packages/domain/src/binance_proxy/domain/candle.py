@@ -1,0 +1,215 @@
+"""Candles: the timeframe, the candle, and the fold that makes candles of trades."""
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from msgspec import Struct
+
+from binance_proxy.domain.errors import ConfigError
+from binance_proxy.domain.instrument import Instrument
+from binance_proxy.domain.tick import Event, TradeTick
+
+SECOND_NS = 1_000_000_000
+_UNITS_NS = {
+    "s": SECOND_NS,
+    "m": 60 * SECOND_NS,
+    "h": 3_600 * SECOND_NS,
+    "d": 86_400 * SECOND_NS,
+    "w": 7 * 86_400 * SECOND_NS,
+}
+_MONDAY_NS = 4 * 86_400 * SECOND_NS  # the epoch was a Thursday; weeks begin on Mondays
+_TIMEFRAME = re.compile(r"([1-9][0-9]{0,4})(mo|[smhdw])")
+
+
+class Timeframe(Struct, frozen=True, gc=False, cache_hash=True):
+    """How long a candle is, such as ``1m``, ``15m``, ``4h``, ``1d``, ``1w`` or ``1mo``.
+
+    Periods are half-open, ``[start, end)``, in UTC. They are counted from the epoch, weeks from a Monday and
+    months from January 1970, as exchanges do.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigError` for a timeframe that nobody could read."""
+        if not _TIMEFRAME.fullmatch(self.name):
+            raise ConfigError(f"{self.name!r} is no timeframe; write 1s, 1m, 5m, 1h, 1d, 1w or 1mo, say")
+
+    def period(self, ts_event: int) -> tuple[int, int]:
+        """Return start and end of the period that a time lies in, in ns."""
+        count, unit = _split(self.name)
+        if unit == "mo":
+            return _months(ts_event, count)
+        length = count * _UNITS_NS[unit]
+        origin = _MONDAY_NS if unit == "w" else 0
+        start = ts_event - (ts_event - origin) % length
+        return start, start + length
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@lru_cache(maxsize=256)
+def _split(name: str) -> tuple[int, str]:
+    match = _TIMEFRAME.fullmatch(name)
+    assert match  # noqa: S101  checked when the timeframe was made
+    return int(match[1]), match[2]
+
+
+def _months(ts_event: int, count: int) -> tuple[int, int]:
+    at = datetime.fromtimestamp(ts_event // SECOND_NS, UTC)
+    months = (at.year - 1970) * 12 + at.month - 1
+    first = months - months % count
+    return _month_start(first), _month_start(first + count)
+
+
+def _month_start(months: int) -> int:
+    return int(datetime(1970 + months // 12, months % 12 + 1, 1, tzinfo=UTC).timestamp()) * SECOND_NS
+
+
+class Candle(Event, frozen=True, gc=False, kw_only=True):
+    """Open, high, low, close and volume of the trades of one period.
+
+    A trade belongs to the period of its own ``ts_event``. The candle's ``ts_event`` and ``ts_recv`` are those
+    of the latest trade in it. A period without a trade has no candle.
+    """
+
+    timeframe: Timeframe
+    start: int
+    """First ns of the period."""
+    end: int
+    """First ns behind the period."""
+    open: int
+    high: int
+    low: int
+    close: int
+    """Prices, in price units. Open and close are those of the lowest and highest (ts_event, trade_id)."""
+    volume: int
+    """Sum of sizes, in size units."""
+    quote_volume: int
+    """Sum of price times size, in units of ``10**-(price_precision + size_precision)`` of the quote asset."""
+    trades: int
+    """Number of matches; an aggregated print counts all of its own."""
+    closed: bool
+    """False while trades of the period may still come."""
+
+    @property
+    def vwap(self) -> int:
+        """Average price weighted by size, in price units, rounded half up."""
+        return (2 * self.quote_volume + self.volume) // (2 * self.volume)
+
+
+class _Sums:
+    """A candle in the making."""
+
+    __slots__ = (
+        "close", "end", "first", "high", "last", "low", "open", "quote_volume", "start", "trades", "ts_event",
+        "ts_recv", "volume",
+    )  # fmt: skip
+
+    def __init__(self, trade: TradeTick, start: int, end: int) -> None:
+        self.start, self.end = start, end
+        self.open = self.high = self.low = self.close = trade.price
+        self.first = self.last = (trade.ts_event, trade.trade_id)
+        self.ts_event, self.ts_recv = trade.ts_event, trade.ts_recv
+        self.volume = self.quote_volume = self.trades = 0
+
+    def add(self, trade: TradeTick) -> None:
+        price, size = trade.price, trade.size
+        key = (trade.ts_event, trade.trade_id)
+        if key >= self.last:
+            self.last, self.close = key, price
+            self.ts_event, self.ts_recv = trade.ts_event, trade.ts_recv
+        elif key < self.first:
+            self.first, self.open = key, price
+        if price > self.high:
+            self.high = price
+        elif price < self.low:
+            self.low = price
+        self.volume += size
+        self.quote_volume += price * size
+        self.trades += 1 if trade.first_match_id is None else trade.matches
+
+
+class CandleFold:
+    """Candles of one timeframe out of the trades of one instrument, as they come.
+
+    Feed each trade once. A candle closes when a trade of a later period comes, or when `advance` is told that
+    the venue's time has passed. A trade that comes after its candle closed corrects that candle as long as
+    it is among the last `AMENDABLE` ones; older ones are counted in `too_late`. Prints that were off the
+    book are left out, as venues do.
+    """
+
+    AMENDABLE = 3
+
+    def __init__(self, instrument: Instrument, timeframe: Timeframe) -> None:
+        self.instrument = instrument
+        self.timeframe = timeframe
+        self.too_late = 0
+        """Trades that came after their candle could be corrected. The store still has them."""
+        self._open: _Sums | None = None
+        self._closed: list[_Sums] = []  # oldest first
+
+    def feed(self, trade: TradeTick) -> tuple[Candle, ...]:
+        """Take one trade; return the candles that it closed or corrected, all of them closed ones."""
+        sums = self._open
+        if sums is not None and sums.start <= trade.ts_event < sums.end:
+            if not trade.off_book:
+                sums.add(trade)
+            return ()
+        return self._outside(trade)
+
+    def _outside(self, trade: TradeTick) -> tuple[Candle, ...]:
+        """Take a trade of another period than the open one."""
+        if trade.off_book:
+            return ()
+        done = self.advance(trade.ts_event)
+        start, end = self.timeframe.period(trade.ts_event)
+        for sums in self._closed:
+            if sums.start == start:
+                sums.add(trade)
+                return (*done, self._candle(sums, closed=True))
+        newest = self._closed[-1].start if self._closed else start
+        if self._open is None and start >= newest:
+            self._open = _Sums(trade, start, end)
+            self._open.add(trade)
+            return done
+        if len(self._closed) >= self.AMENDABLE and start < self._closed[0].start:
+            self.too_late += 1
+            return done
+        sums = _Sums(trade, start, end)
+        sums.add(trade)
+        self._closed = sorted([*self._closed, sums], key=lambda one: one.start)[-self.AMENDABLE :]
+        return (*done, self._candle(sums, closed=True))
+
+    def advance(self, ts_event: int) -> tuple[Candle, ...]:
+        """Learn that the venue's clock has reached a time; return the candle that this closed, if any."""
+        sums = self._open
+        if sums is None or ts_event < sums.end:
+            return ()
+        self._closed = [*self._closed, sums][-self.AMENDABLE :]
+        self._open = None
+        return (self._candle(sums, closed=True),)
+
+    def current(self) -> Candle | None:
+        """Return the candle that is still open, if there is one."""
+        return None if self._open is None else self._candle(self._open, closed=False)
+
+    def _candle(self, sums: _Sums, *, closed: bool) -> Candle:
+        return Candle(
+            instrument=self.instrument,
+            timeframe=self.timeframe,
+            ts_event=sums.ts_event,
+            ts_recv=sums.ts_recv,
+            start=sums.start,
+            end=sums.end,
+            open=sums.open,
+            high=sums.high,
+            low=sums.low,
+            close=sums.close,
+            volume=sums.volume,
+            quote_volume=sums.quote_volume,
+            trades=sums.trades,
+            closed=closed,
+        )

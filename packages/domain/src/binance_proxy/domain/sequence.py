@@ -1,0 +1,179 @@
+"""Has anything been missed? Pure objects that are fed ids and asked.
+
+Two questions that must not be mixed: `SpotSequence` and `UsdmSequence` say whether an update may be applied
+to a book; `IdSequence` says which ids of a stream have never arrived.
+"""
+
+from bisect import bisect_right
+from enum import Enum
+from typing import Protocol
+
+from msgspec import Struct
+
+from binance_proxy.domain.instrument import Market
+from binance_proxy.domain.tick import QuoteTick
+
+
+class Step(Enum):
+    """What an update is to a book."""
+
+    APPLY = "apply"
+    OLD = "old"
+    """The book contains it already: ignore it."""
+    GAP = "gap"
+    """Something before it is missing: the book must not be used until the next snapshot."""
+
+
+class BookSequence(Protocol):
+    """The rule by which updates follow a snapshot and each other."""
+
+    last_update_id: int
+    """The book contains every change up to and including this id."""
+
+    def feed(self, tick: QuoteTick) -> Step:
+        """Say what the update is to the book, and advance if it is to be applied."""
+        ...
+
+
+class SpotSequence:
+    """Binance spot: update ids run without holes, so each update starts right behind the one before.
+
+    Source: Binance Spot, "How to manage a local order book correctly", steps 4 to 7. Step 7 is taken as
+    ``U <= id + 1``: a strict "lastUpdateId in [U, u]" would refuse the valid case in which the snapshot ends
+    exactly where an event does.
+    """
+
+    def __init__(self, last_update_id: int) -> None:
+        self.last_update_id = last_update_id
+
+    def feed(self, tick: QuoteTick) -> Step:
+        """Say what the update is to the book, and advance if it is to be applied."""
+        if tick.last_update_id <= self.last_update_id:
+            return Step.OLD
+        if tick.first_update_id > self.last_update_id + 1:
+            return Step.GAP
+        self.last_update_id = tick.last_update_id
+        return Step.APPLY
+
+
+class UsdmSequence:
+    """Binance USD-M futures: ids have holes, and each update names the last id of the one before (``pu``).
+
+    The first update behind a snapshot is the one whose predecessor the snapshot contains.
+
+    Source: Binance USD-M Futures, "How to manage a local order book correctly", steps 4 to 6.
+    """
+
+    def __init__(self, last_update_id: int) -> None:
+        self.last_update_id = last_update_id
+        self._chained = False
+
+    def feed(self, tick: QuoteTick) -> Step:
+        """Say what the update is to the book, and advance if it is to be applied."""
+        if tick.last_update_id <= self.last_update_id:
+            return Step.OLD
+        previous = tick.previous_update_id
+        if previous is None:
+            return Step.GAP
+        follows = previous == self.last_update_id if self._chained else previous <= self.last_update_id
+        if not follows:
+            return Step.GAP
+        self.last_update_id = tick.last_update_id
+        self._chained = True
+        return Step.APPLY
+
+
+def book_sequence(market: Market, last_update_id: int) -> BookSequence:
+    """Return the rule of a market, starting behind a snapshot."""
+    return UsdmSequence(last_update_id) if market is Market.USDM else SpotSequence(last_update_id)
+
+
+def covered_ids(tick: QuoteTick) -> tuple[int, int]:
+    """Return the first and last id that an update accounts for.
+
+    Where the venue says what came before (USD-M), the ids between two updates belong to no update at all, and
+    the later one accounts for them; so the ranges of consecutive updates touch in either market.
+    """
+    if tick.previous_update_id is None:
+        return tick.first_update_id, tick.last_update_id
+    return tick.previous_update_id + 1, tick.last_update_id
+
+
+class Hole(Struct, frozen=True, gc=False):
+    """Ids that were skipped, both ends included."""
+
+    first_id: int
+    last_id: int
+
+
+class Arrival(Enum):
+    """How ids stand to everything that arrived before them."""
+
+    NEXT = "next"
+    """Right behind the last, or the first of all."""
+    SKIPPED = "skipped"
+    """Behind a new hole."""
+    LATE = "late"
+    """Out of a hole that was known."""
+    SEEN = "seen"
+    """Nothing in it is new."""
+
+
+class IdSequence:
+    """Which ids of one stream have arrived, whatever their order.
+
+    Feed it the id range of each tick. It keeps the holes, not the ids, so its memory grows with what went
+    wrong only. Of more than `MAX_HOLES` holes the oldest are forgotten, and stay holes for good.
+    """
+
+    MAX_HOLES = 10_000
+
+    def __init__(self) -> None:
+        self.last_id: int | None = None
+        """The highest id that has arrived."""
+        self.opened: Hole | None = None
+        """The hole that the last `feed` found, if it answered `Arrival.SKIPPED`."""
+        self.closed: list[Hole] = []
+        """The holes that the last `feed` filled completely, if it answered `Arrival.LATE`."""
+        self._missing: list[tuple[int, int, Hole]] = []  # (first, last) still missing, of which hole; sorted
+
+    @property
+    def missing(self) -> list[tuple[int, int]]:
+        """The id ranges that have not arrived, lowest first."""
+        return [(first, last) for first, last, _ in self._missing]
+
+    def feed(self, first_id: int, last_id: int) -> Arrival:
+        """Take the ids of one tick, both ends included, and say how they arrived."""
+        if self.last_id is None or first_id == self.last_id + 1:
+            self.last_id = last_id
+            return Arrival.NEXT
+        if first_id > self.last_id:
+            self.opened = Hole(self.last_id + 1, first_id - 1)
+            self._missing.append((self.opened.first_id, self.opened.last_id, self.opened))
+            del self._missing[: -self.MAX_HOLES]
+            self.last_id = last_id
+            return Arrival.SKIPPED
+        filled = self._fill(first_id, last_id)
+        if last_id > self.last_id:
+            self.last_id = last_id
+            return Arrival.LATE if filled else Arrival.NEXT
+        return Arrival.LATE if filled else Arrival.SEEN
+
+    def _fill(self, first_id: int, last_id: int) -> bool:
+        """Take the ids out of the holes; true if any of them was missing."""
+        self.closed = []
+        at = max(0, bisect_right(self._missing, first_id, key=lambda piece: piece[0]) - 1)
+        touched: list[Hole] = []
+        while at < len(self._missing) and self._missing[at][0] <= last_id:
+            first, last, hole = self._missing[at]
+            if last < first_id:
+                at += 1
+                continue
+            rest = [(first, first_id - 1, hole)] if first < first_id else []
+            rest += [(last_id + 1, last, hole)] if last > last_id else []
+            self._missing[at : at + 1] = rest
+            touched.append(hole)
+            at += len(rest)
+        left = {hole for _, _, hole in self._missing} if touched else set()
+        self.closed = [hole for hole in touched if hole not in left]
+        return bool(touched)
