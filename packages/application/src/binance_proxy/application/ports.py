@@ -1,7 +1,8 @@
 """The ports: what the use cases need from the world, each named by its role.
 
-Every sentence in a method's docstring is tested by the contract suite of its port, in ``tests/contract``, which
-each adapter passes. An adapter raises the errors of its port and no others, and chains the vendor's own.
+Every sentence in a method's docstring is tested by the contract suite of its port, in ``tests/contract``,
+which each adapter passes. An adapter raises the errors of its port and no others, and chains the vendor's
+own.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -26,6 +27,16 @@ class FeedUnavailable(FeedError):
 
 class FeedRejected(FeedError):
     """The source refuses, and will refuse again: no such file, no such pair."""
+
+
+class FrameRejected(FeedError):
+    """One frame cannot be used. Skip it; the next one may be good."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        """Say what kind of fault it is, in words that are the same each time, and what is wrong here."""
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+        self.detail = detail
 
 
 class StoreError(BridgeError):

@@ -19,7 +19,7 @@ _UNITS_NS = {
     "w": 7 * 86_400 * SECOND_NS,
 }
 _MONDAY_NS = 4 * 86_400 * SECOND_NS  # the epoch was a Thursday; weeks begin on Mondays
-_TIMEFRAME = re.compile(r"([1-9][0-9]{0,4})(mo|[smhdw])")
+_TIMEFRAME = re.compile(r"([1-9][0-9]{0,3})(mo|[smhdw])")
 
 
 class Timeframe(Struct, frozen=True, gc=False, cache_hash=True):

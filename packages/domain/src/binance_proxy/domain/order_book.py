@@ -1,7 +1,9 @@
 """The live order book of one instrument, and what can be asked of it."""
 
 from bisect import bisect_left, insort
+from fractions import Fraction
 from itertools import islice
+from math import ceil, floor
 
 from binance_proxy.domain.errors import BookStale, NotEnoughLiquidity
 from binance_proxy.domain.instrument import Instrument
@@ -30,8 +32,8 @@ class OrderBook:
         self.ts_recv = snapshot.ts_recv
         self._sequence = book_sequence(snapshot.instrument.market, snapshot.last_update_id)
         self._stale: str | None = None
-        self._bid_sizes = dict(snapshot.bids)
-        self._ask_sizes = dict(snapshot.asks)
+        self._bid_sizes = {price: size for price, size in snapshot.bids if size}
+        self._ask_sizes = {price: size for price, size in snapshot.asks if size}
         # Each side is sorted with its best price last, so that the busy end of the list is the cheap one.
         self._bids = sorted(self._bid_sizes)
         self._asks = sorted(-price for price in self._ask_sizes)
@@ -44,7 +46,7 @@ class OrderBook:
 
     @property
     def is_stale(self) -> bool:
-        """True once an update was missed."""
+        """True once an update was missed, or bids and asks crossed."""
         return self._stale is not None
 
     def apply(self, tick: QuoteTick) -> bool:
@@ -145,11 +147,14 @@ class OrderBook:
         return (self.best_bid()[0] + self.best_ask()[0]) / 2
 
     def within(self, distance_bps: float) -> tuple[Levels, Levels]:
-        """Return the bids and asks whose price is at most so far from the mid. Raises like `best_bid`."""
-        mid = self.mid()
-        lowest, highest = mid * (1 - distance_bps / BPS), mid * (1 + distance_bps / BPS)
-        first_bid = bisect_left(self._bids, lowest)
-        first_ask = bisect_left(self._asks, -highest)
+        """Return the bids and asks whose price is at most so far from the mid. Raises like `best_bid`.
+
+        A level at exactly that distance is in; the distance is the decimal that it prints as.
+        """
+        mid = Fraction(self.best_bid()[0] + self.best_ask()[0], 2)
+        reach = mid * Fraction(str(distance_bps)) / BPS
+        first_bid = bisect_left(self._bids, ceil(mid - reach))
+        first_ask = bisect_left(self._asks, -floor(mid + reach))
         return self.bids(len(self._bids) - first_bid), self.asks(len(self._asks) - first_ask)
 
     def depth(self, levels: int | None = None) -> tuple[Levels, Levels]:

@@ -4,12 +4,13 @@ Two questions that must not be mixed: `SpotSequence` and `UsdmSequence` say whet
 to a book; `IdSequence` says which ids of a stream have never arrived.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from enum import Enum
 from typing import Protocol
 
 from msgspec import Struct
 
+from binance_proxy.domain.errors import TickRejected
 from binance_proxy.domain.instrument import Market
 from binance_proxy.domain.tick import QuoteTick
 
@@ -116,14 +117,14 @@ class Arrival(Enum):
     LATE = "late"
     """Out of a hole that was known."""
     SEEN = "seen"
-    """Nothing in it is new."""
+    """Nothing in it is new, or it lies before the first that ever arrived, of which nothing is known."""
 
 
 class IdSequence:
     """Which ids of one stream have arrived, whatever their order.
 
     Feed it the id range of each tick. It keeps the holes, not the ids, so its memory grows with what went
-    wrong only. Of more than `MAX_HOLES` holes the oldest are forgotten, and stay holes for good.
+    wrong only. Of more than `MAX_HOLES` missing ranges the oldest holes are forgotten: they never close.
     """
 
     MAX_HOLES = 10_000
@@ -143,14 +144,20 @@ class IdSequence:
         return [(first, last) for first, last, _ in self._missing]
 
     def feed(self, first_id: int, last_id: int) -> Arrival:
-        """Take the ids of one tick, both ends included, and say how they arrived."""
+        """Take the ids of one tick, both ends included, and say how they arrived.
+
+        Raises:
+            TickRejected: The range ends before it begins. Nothing has changed.
+        """
+        if first_id > last_id:
+            raise TickRejected(f"ids {first_id} to {last_id} run backwards")
         if self.last_id is None or first_id == self.last_id + 1:
             self.last_id = last_id
             return Arrival.NEXT
         if first_id > self.last_id:
             self.opened = Hole(self.last_id + 1, first_id - 1)
             self._missing.append((self.opened.first_id, self.opened.last_id, self.opened))
-            del self._missing[: -self.MAX_HOLES]
+            self._forget()
             self.last_id = last_id
             return Arrival.SKIPPED
         filled = self._fill(first_id, last_id)
@@ -161,19 +168,26 @@ class IdSequence:
 
     def _fill(self, first_id: int, last_id: int) -> bool:
         """Take the ids out of the holes; true if any of them was missing."""
+        start = bisect_left(self._missing, first_id, key=lambda piece: piece[1])
+        end = bisect_right(self._missing, last_id, key=lambda piece: piece[0])
+        touched = self._missing[start:end]
         self.closed = []
-        at = max(0, bisect_right(self._missing, first_id, key=lambda piece: piece[0]) - 1)
-        touched: list[Hole] = []
-        while at < len(self._missing) and self._missing[at][0] <= last_id:
-            first, last, hole = self._missing[at]
-            if last < first_id:
-                at += 1
-                continue
-            rest = [(first, first_id - 1, hole)] if first < first_id else []
-            rest += [(last_id + 1, last, hole)] if last > last_id else []
-            self._missing[at : at + 1] = rest
-            touched.append(hole)
-            at += len(rest)
-        left = {hole for _, _, hole in self._missing} if touched else set()
-        self.closed = [hole for hole in touched if hole not in left]
-        return bool(touched)
+        if not touched:
+            return False
+        rest = []
+        if touched[0][0] < first_id:
+            rest.append((touched[0][0], first_id - 1, touched[0][2]))
+        if touched[-1][1] > last_id:
+            rest.append((last_id + 1, touched[-1][1], touched[-1][2]))
+        self._missing[start:end] = rest
+        # The pieces of one hole stand side by side, so whatever is left of the touched ones is right here.
+        left = {hole for _, _, hole in self._missing[max(0, start - 1) : start + len(rest) + 1]}
+        self.closed = [hole for hole in dict.fromkeys(hole for _, _, hole in touched) if hole not in left]
+        self._forget()
+        return True
+
+    def _forget(self) -> None:
+        """Forget the oldest holes, each as a whole, as far as there are too many pieces."""
+        while len(self._missing) > self.MAX_HOLES:
+            oldest = self._missing[0][2]
+            del self._missing[: bisect_right(self._missing, oldest.last_id, key=lambda piece: piece[0])]

@@ -116,10 +116,33 @@ def check_trade(trade: TradeTick) -> TradeTick:
     """Return the trade if it can be true.
 
     Raises:
-        TickRejected: Its price or size is not positive.
+        TickRejected: Its price, size or time is not positive, or its matches run backwards.
     """
     if trade.price <= 0:
         raise TickRejected(f"trade {trade.trade_id} has a price that is not above zero")
     if trade.size <= 0:
         raise TickRejected(f"trade {trade.trade_id} has a size that is not above zero")
+    if trade.ts_event <= 0:
+        raise TickRejected(f"trade {trade.trade_id} has no time")
+    if trade.matches <= 0:
+        raise TickRejected(f"trade {trade.trade_id} ends with a match before its first")
     return trade
+
+
+def check_quote(quote: QuoteTick) -> QuoteTick:
+    """Return the update if it can be true.
+
+    Raises:
+        TickRejected: A price or its time is not positive, a size is negative, or its ids run backwards.
+    """
+    if quote.first_update_id > quote.last_update_id:
+        raise TickRejected(f"update {quote.first_update_id} ends before it begins")
+    if quote.ts_event <= 0:
+        raise TickRejected(f"update {quote.first_update_id} has no time")
+    for side in (quote.bids, quote.asks):
+        for price, size in side:
+            if price <= 0:
+                raise TickRejected(f"update {quote.first_update_id} has a price that is not above zero")
+            if size < 0:
+                raise TickRejected(f"update {quote.first_update_id} has a size below zero")
+    return quote

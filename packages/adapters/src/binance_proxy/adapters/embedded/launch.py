@@ -1,21 +1,21 @@
 """Become a server: tie its life to the bridge's, step down from root, then exec it.
 
-Run as a script, `python -I -S launch.py PARENT SIGNAL UID GID REACH [PROGRAM ARGS...]`, and never imported for
-anything but its exit status. A process of its own, because `preexec_fn` runs Python in the forked copy of a
-program that may have threads, and can deadlock there.
+Run as a script, `python -I -S launch.py PARENT SIGNAL UID GID REACH [PROGRAM ARGS...]`, and never imported
+for anything but its exit status. A process of its own, because `preexec_fn` runs Python in the forked copy of
+a program that may have threads, and can deadlock there.
 
-PARENT is the pid of the bridge, SIGNAL what the kernel sends the server when the bridge is gone. UID and GID are
--1 to stay who we are. REACH lists, split by `os.pathsep`, what the new user must be able to enter or execute.
-Without PROGRAM the script only finds out whether REACH can be reached: it exits with 0, or with `UNREACHABLE` and
-the path on standard output.
+PARENT is the pid of the bridge, SIGNAL what the kernel sends the server when the bridge is gone. UID and GID
+are -1 to stay who we are. REACH lists, split by `os.pathsep`, what the new user must be able to enter or
+execute. Without PROGRAM the script only finds out whether REACH can be reached: it exits with 0, or with
+`UNREACHABLE` and the path on standard output.
 
-**Stepping down.** PostgreSQL refuses to run as root, and the user that it runs as instead often cannot enter the
-folders above its binaries or its cluster: a checkout, or uv's cache, below a home of mode 0700. Opening those
-folders would open them to everybody and for good. Instead the server keeps one capability of root's,
-CAP_DAC_READ_SEARCH, as an ambient one, and only when a path is out of reach. The price: whoever has the password
-of this cluster's superuser can then *read* any file of the machine (`pg_read_file`), as root could. They cannot
-write, signal or become anybody else, and `PR_SET_NO_NEW_PRIVS` keeps it so. Where that price is too high, run the
-bridge as an ordinary user, or keep `data_dir` and the environment outside closed folders.
+**Stepping down.** PostgreSQL refuses to run as root, and the user that it runs as instead often cannot enter
+the folders above its binaries or its cluster: a checkout, or uv's cache, below a home of mode 0700. Opening
+those folders would open them to everybody and for good. Instead the server keeps one capability of root's,
+CAP_DAC_READ_SEARCH, as an ambient one, and only when a path is out of reach. The price: whoever has the
+password of this cluster's superuser can then *read* any file of the machine (`pg_read_file`), as root could.
+They cannot write, signal or become anybody else, and `PR_SET_NO_NEW_PRIVS` keeps it so. Where that price is
+too high, run the bridge as an ordinary user, or keep `data_dir` and the environment outside closed folders.
 """
 
 import ctypes
@@ -35,7 +35,11 @@ PR_SET_KEEPCAPS = 8
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 CAP_DAC_READ_SEARCH = 2
+READ_SEARCH = 1 << CAP_DAC_READ_SEARCH
+SETPCAP = 1 << 8
 CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -49,7 +53,8 @@ def main(arguments: list[str]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     if uid >= 0:
         _step_down(uid, gid, reach)
-    # A change of user clears the death signal, so it is set after it. It outlives exec: no set-uid program here.
+    # A change of user clears the death signal, so it is set after it. It outlives exec: no set-uid program
+    # here.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     # Whoever died before the line above sends no signal any more, but has left us to another parent.
@@ -73,22 +78,29 @@ def _step_down(uid: int, gid: int, reach: list[str]) -> None:
         sys.exit(NO_STEPPING_DOWN)
     # The change of user left no capability in effect, so this asks what the user itself can reach.
     beyond = _out_of_reach(reach)
-    if libc is not None:
-        kept = 1 << CAP_DAC_READ_SEARCH if beyond else 0
-        header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
-        sets = (ctypes.c_uint32 * 6)(kept, kept, kept, 0, 0, 0)  # effective, permitted, inheritable; twice 32 bits
-        refused = libc.capset(header, sets)
-        if beyond and not refused:
-            libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH, 0, 0)
-            beyond = _out_of_reach(reach)
+    if libc is not None and beyond:
+        _set_capabilities(libc, now=READ_SEARCH | SETPCAP, at_exec=READ_SEARCH)
+        # PostgreSQL asks access(2) about its own binaries, which looks away from capabilities without this.
+        libc.prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+        libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH, 0, 0)
+        _set_capabilities(libc, now=READ_SEARCH, at_exec=READ_SEARCH)
+        beyond = _out_of_reach(reach)
+    elif libc is not None:
+        _set_capabilities(libc, now=0, at_exec=0)
     if beyond:
         print(beyond)  # noqa: T201 - the parent reads it
         sys.exit(UNREACHABLE)
 
 
+def _set_capabilities(libc: ctypes.CDLL, now: int, at_exec: int) -> None:
+    """Have the capabilities `now`, and let exec pass on `at_exec`. A refusal shows in what is not reached."""
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    # Effective, permitted, inheritable; then the same for the capabilities above 31.
+    libc.capset(header, (ctypes.c_uint32 * 6)(now, now, at_exec, 0, 0, 0))
+
+
 def _out_of_reach(paths: list[str]) -> str | None:
-    every_id = os.access in os.supports_effective_ids
-    return next((path for path in paths if not os.access(path, os.X_OK, effective_ids=every_id)), None)
+    return next((path for path in paths if not os.access(path, os.X_OK)), None)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from binance_proxy.adapters.embedded import launch
 from binance_proxy.application.ports import StoreRejected, StoreUnavailable
@@ -21,7 +20,7 @@ from binance_proxy.application.ports import StoreRejected, StoreUnavailable
 POLL_S = 0.01
 LAUNCHER = Path(launch.__file__)
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
-"""The only variables a child gets: the others may hold keys, and PGPORT and its kin would change what it does."""
+"""The only variables a child gets: others may hold keys, or change what it does, as PGPORT would."""
 
 Ladder = Sequence[tuple[signal.Signals, float]]
 """Signals in the order they are sent, each with the seconds that it is given to work."""
@@ -50,9 +49,10 @@ def account_for(existing: Path) -> Account | None:
     except FileNotFoundError:
         kept = None
     if os.geteuid() != 0:
-        if kept not in {None, os.geteuid()}:
+        if kept is not None and kept != os.geteuid():
             raise StoreRejected(
-                f"{existing} belongs to user {_name(kept)}: run the bridge as that user, or choose another data_dir."
+                f"{existing} belongs to user {_name(kept)}:"
+                " run the bridge as that user, or choose another data_dir."
             )
         return None
     if kept == 0:
@@ -66,7 +66,9 @@ def account_for(existing: Path) -> Account | None:
             return Account(found.pw_uid, found.pw_gid, found.pw_name)
     if kept is not None:
         return Account(kept, existing.stat().st_gid, str(kept))
-    raise StoreRejected("There is neither a user postgres nor nobody for the server: run the bridge as an ordinary user.")
+    raise StoreRejected(
+        "There is neither a user postgres nor nobody for the server: run the bridge as an ordinary user."
+    )
 
 
 def start(
@@ -74,23 +76,23 @@ def start(
     *,
     account: Account | None,
     reach: Sequence[Path],
-    output: IO[bytes],
+    output: int,
     on_parent_death: signal.Signals,
-    stdin: IO[bytes] | None = None,
+    stdin: int = subprocess.DEVNULL,
     keep_open: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a child that gets the signal `on_parent_death` when the bridge ends, `kill -9` included (Linux).
 
-    It has a session of its own, so that Ctrl-C in a terminal reaches the bridge only. Call this from a thread that
-    lives as long as the child shall: the kernel takes the end of the thread that forked for the death of the parent.
-    Plain `subprocess`, because it is the same under every event loop. On other systems than Linux a killed bridge
-    leaves the child behind.
+    It has a session of its own, so that Ctrl-C in a terminal reaches the bridge only. Call this from a thread
+    that lives as long as the child shall: the kernel takes the end of the thread that forked for the death of
+    the parent. Plain `subprocess`, because it is the same under every event loop. On other systems than Linux
+    a killed bridge leaves the child behind.
     """
     uid, gid = (account.uid, account.gid) if account else (-1, -1)
     told = [os.getpid(), int(on_parent_death), uid, gid, os.pathsep.join(map(str, reach))]
     return subprocess.Popen(  # noqa: S603 - a list of our own words, no shell
         [sys.executable, "-I", "-S", LAUNCHER, *map(str, told), *program],
-        stdin=stdin or subprocess.DEVNULL,
+        stdin=stdin,
         stdout=output,
         stderr=output,
         cwd="/",
@@ -119,13 +121,13 @@ async def run(
             program,
             account=account,
             reach=reach,
-            output=output,
+            output=output.fileno(),
             on_parent_death=signal.SIGKILL,
-            stdin=stdin,
+            stdin=stdin.fileno(),
             keep_open=keep_open,
         )
         try:
-            while child.poll() is None:
+            while child.poll() is None:  # noqa: ASYNC110 - a child's end sets no event under every loop
                 await asyncio.sleep(POLL_S)
         finally:
             if child.poll() is None:
@@ -138,8 +140,8 @@ async def run(
 async def stop(send: Callable[[signal.Signals], None], alive: Callable[[], bool], ladder: Ladder) -> bool:
     """Send each signal in turn until the process is gone, and return whether it is.
 
-    A cancellation while it waits means hurry: the rest of the ladder is then climbed without giving the loop back,
-    a second a step, so that the process never outlives the call.
+    A cancellation while it waits means hurry: the rest of the ladder is then climbed without giving the loop
+    back, a second a step, so that the process never outlives the call.
     """
     climbed = 0
     try:
@@ -147,11 +149,11 @@ async def stop(send: Callable[[signal.Signals], None], alive: Callable[[], bool]
             climbed += 1
             send(sign)
             deadline = time.monotonic() + limit_s
-            while alive() and time.monotonic() < deadline:
+            while alive() and time.monotonic() < deadline:  # noqa: ASYNC110 - likewise
                 await asyncio.sleep(POLL_S)
             if not alive():
                 return True
-    except asyncio.CancelledError:
+    except BaseException:
         for sign, _ in ladder[climbed:]:
             send(sign)
             deadline = time.monotonic() + 1
@@ -169,18 +171,20 @@ async def within_reach(program: Path, folder: Path, account: Account | None, cop
     """
     if account is None:
         return program
-    status, said = await run([], account=account, reach=[program, folder])
+    status, said = await run([], account=account, reach=[folder, program])
     if status == launch.UNREACHABLE and said.strip() == str(program):
         program = await asyncio.to_thread(_copy, program, copied)
-        status, said = await run([], account=account, reach=[program, folder])
+        status, said = await run([], account=account, reach=[folder, program])
     if status == launch.UNREACHABLE:
         raise StoreRejected(
-            f"User {account.name}, as whom the server runs because the bridge is root, cannot enter {said.strip()}:"
+            f"User {account.name}, as whom the server runs because the bridge is root, cannot enter"
+            f" {said.strip()}:"
             " choose a data_dir outside closed folders, or run the bridge as an ordinary user."
         )
     if status == launch.NO_STEPPING_DOWN:
         raise StoreRejected(
-            f"The server cannot run as user {account.name} ({said.strip()}): run the bridge as an ordinary user."
+            f"The server cannot run as user {account.name} ({said.strip()}):"
+            " run the bridge as an ordinary user."
         )
     if status:
         raise StoreUnavailable(f"The launcher of the server failed with status {status}: {said.strip()}")
@@ -188,28 +192,26 @@ async def within_reach(program: Path, folder: Path, account: Account | None, cop
 
 
 def _copy(program: Path, copied: Path) -> Path:
-    """Copy the wheel of `program` (three folders up) and its libraries, readable by all, and in one step."""
-    wheel = program.parents[2]
-    target = copied / wheel.name
-    if not target.exists():
-        copied.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=copied) as beside:
-            libraries = wheel.with_name(f"{wheel.name}.libs")
-            for tree in (libraries, program.parents[1]):
-                if tree.exists():
-                    goal = Path(beside, tree.relative_to(wheel.parent))
-                    shutil.copytree(tree, goal, symlinks=True, ignore=shutil.ignore_patterns("*.a", "include"))
-            for path in Path(beside).rglob("*"):
-                if not path.is_symlink():
-                    path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-            for made in sorted(Path(beside).iterdir(), reverse=True):  # the libraries first, the wheel completes it
-                if not (copied / made.name).exists():
-                    made.rename(copied / made.name)
-        copied.chmod(0o755)
-    return copied / program.relative_to(wheel.parent)
+    """Copy what `program` needs of its wheel, readable by all: its version's tree and the libraries beside.
+
+    The copy appears under its final name only when it is complete.
+    """
+    packages = program.parents[3]
+    if not copied.exists():
+        partial = copied.with_name(f"{copied.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        for tree in (program.parents[1], packages / f"{program.parents[2].name}.libs"):
+            if tree.exists():
+                needless = shutil.ignore_patterns("*.a", "include")
+                shutil.copytree(tree, partial / tree.relative_to(packages), symlinks=True, ignore=needless)
+        for path in (partial, *partial.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+        partial.rename(copied)
+    return copied / program.relative_to(packages)
 
 
-def _name(uid: int | None) -> str:
-    with contextlib.suppress(KeyError, TypeError):
-        return pwd.getpwuid(uid).pw_name  # type: ignore[arg-type]
+def _name(uid: int) -> str:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
     return str(uid)

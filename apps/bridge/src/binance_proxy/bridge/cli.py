@@ -1,0 +1,364 @@
+"""The command line: what can be typed, and what an end means.
+
+Exit status: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from binance_proxy.bridge.watch import watch as watch_bridge
+from cyclopts import App, CycloptsError, Parameter
+from rich.markup import escape
+
+from binance_proxy.application.rebuild import END_OF_TIME
+from binance_proxy.bridge import questions, upkeep
+from binance_proxy.bridge.load import Loaded, environment, load_config
+from binance_proxy.bridge.run import run as run_bridge
+from binance_proxy.bridge.terminal import LogFormat, err, ns, out, set_up_log
+from binance_proxy.domain.candle import Timeframe
+from binance_proxy.domain.errors import BridgeError, ConfigError
+
+if sys.platform == "win32":
+    from asyncio import new_event_loop
+else:
+    from uvloop import new_event_loop
+
+FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
+
+Result = TypeVar("Result")
+
+app = App(
+    name="bridge",
+    help="Record, check, store and publish exchange market data. Everything has a default: try `bridge run`.",
+    version_flags=["--version"],
+)
+
+
+@Parameter(name="*")
+@dataclass
+class Common:
+    """What every command takes."""
+
+    config: Path | None = None
+    """Read settings from this TOML file instead of ./bridge.toml."""
+    option: Annotated[tuple[str, ...], Parameter(name=("--option", "-o"), negative=())] = ()
+    """Set one setting, as key=value; may be given several times. `bridge config` lists all keys."""
+    log_format: LogFormat = LogFormat.CONSOLE
+    """How log lines look, on standard error."""
+
+    def load(self, *more: str) -> Loaded:
+        """Return the effective configuration."""
+        set_up_log(self.log_format)
+        return load_config(self.config, environment(), [*self.option, *more])
+
+
+@dataclass
+class _Where:
+    """Which of several instruments of the same name."""
+
+    venue: str | None = None
+    """Only this venue, such as binance or simulated."""
+    market: str | None = None
+    """Only this market, spot or usdm."""
+
+    def pick(self, pair: str) -> questions.Pick:
+        """Say which instrument is meant."""
+        return questions.Pick(pair, self.venue, self.market)
+
+
+Where = Annotated[_Where, Parameter(name="*")]
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+COMMON = Common()
+ANYWHERE = _Where()
+
+
+@app.command
+def run(
+    *, feed: str | None = None, duration: float | None = None, json: Json = False, common: Common = COMMON
+) -> int:
+    """Record the feed: check, store, publish. Ctrl-C stops; what was accepted is stored first.
+
+    Without any configuration the simulated feed is recorded into a PostgreSQL that the bridge brings along.
+
+    Example: bridge run -o feed.use=capture -o 'feed.capture.paths=["a.gz"]' -o feed.capture.speed=max
+
+    Args:
+        feed: Where ticks come from; short for -o feed.use=...
+        duration: Stop by itself after so many seconds.
+        json: Print what was done as JSON.
+        common: Settings.
+    """
+    config = common.load(*([f"feed.use={feed}"] if feed else [])).config
+    return _run(run_bridge(config, duration_s=duration, json=json))
+
+
+@app.command
+def check(*, common: Common = COMMON) -> int:
+    """Try everything that a run needs, and say what is wrong.
+
+    Example: bridge check -o store.timescale.url=postgresql://me:secret@localhost/ticks
+    """
+    return _run(upkeep.check(common.load().config))
+
+
+@app.command
+def migrate(*, common: Common = COMMON) -> None:
+    """Bring the database to the newest schema. `bridge run` does it too.
+
+    Example: bridge migrate
+    """
+    _run(upkeep.migrate(common.load().config))
+
+
+@app.command
+def psql(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)], common: Common = COMMON) -> int:
+    """Open psql on the store, or hand it arguments that stand behind --.
+
+    The embedded server is started for as long as it is needed, if no bridge is running.
+
+    Example: bridge psql -- -c "select * from candles_1m order by start desc limit 5"
+
+    Args:
+        arguments: What psql gets.
+        common: Settings.
+    """
+    return _run(upkeep.psql(common.load().config, arguments))
+
+
+@app.command
+def pairs(*, json: Json = False, common: Common = COMMON) -> None:
+    """Show which pairs are tracked, and what was recorded so far.
+
+    Example: bridge pairs --json
+
+    Args:
+        json: Print JSON.
+        common: Settings.
+    """
+    _run(questions.pairs(common.load().config, json=json))
+
+
+@app.command
+def trades(
+    pair: str,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    limit: int | None = None,
+    where: Where = ANYWHERE,
+    json: Json = False,
+    common: Common = COMMON,
+) -> None:
+    """Show recorded trades: the newest 20, or all of a range.
+
+    Example: bridge trades ETH/USDT --start 2024-08-08T23:55:00Z --end 2024-08-09T00:00:00Z
+
+    Args:
+        pair: Such as ETH/USDT.
+        start: First moment, such as 2024-08-08T23:55:00Z.
+        end: The moment behind the last.
+        limit: At most so many, the newest of the range; 0 for all.
+        where: Which instrument.
+        json: Print JSON, with times in ns since the epoch.
+        common: Settings.
+    """
+    first, behind = _range(start, end)
+    most = _limit(limit, 20 if start is None else 0)
+    _run(
+        questions.trades(
+            common.load().config,
+            where.pick(pair),
+            start=first or 0,
+            end=behind,
+            limit=most,
+            json=json,
+        )
+    )
+
+
+@app.command
+def candles(
+    pair: str,
+    timeframe: str = "1m",
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    limit: int | None = None,
+    where: Where = ANYWHERE,
+    json: Json = False,
+    common: Common = COMMON,
+) -> None:
+    """Show candles of the recorded trades: the newest 100, or all of a range.
+
+    Example: bridge candles ETH/USDT 5m --json
+
+    Args:
+        pair: Such as ETH/USDT.
+        timeframe: Such as 1s, 1m, 5m, 15m, 1h, 4h, 1d, 1w or 1mo.
+        start: First moment, such as 2024-08-08T23:55:00Z.
+        end: The moment behind the last.
+        limit: At most so many, the newest of the range; 0 for all.
+        where: Which instrument.
+        json: Print JSON, with times in ns since the epoch.
+        common: Settings.
+    """
+    first, behind = _range(start, end)
+    most = _limit(limit, 100 if start is None else 0)
+    _run(
+        questions.candles(
+            common.load().config,
+            where.pick(pair),
+            Timeframe(timeframe),
+            start=first,
+            end=behind,
+            limit=most,
+            json=json,
+        )
+    )
+
+
+@app.command
+def book(
+    pair: str,
+    *,
+    levels: int = 10,
+    where: Where = ANYWHERE,
+    json: Json = False,
+    common: Common = COMMON,
+) -> None:
+    """Show the order book as it was at the newest stored update.
+
+    Example: bridge book ETH/USDT --levels 20
+
+    Args:
+        pair: Such as ETH/USDT.
+        levels: How many price levels of each side; 0 for all.
+        where: Which instrument.
+        json: Print JSON.
+        common: Settings.
+    """
+    _run(
+        questions.book(
+            common.load().config,
+            where.pick(pair),
+            levels=_limit(levels, 0),
+            json=json,
+        )
+    )
+
+
+@app.command
+def gaps(
+    pair: str | None = None, *, where: Where = ANYWHERE, json: Json = False, common: Common = COMMON
+) -> None:
+    """Show the known holes in what was recorded.
+
+    Example: bridge gaps ETH/USDT --json
+
+    Args:
+        pair: Only of this pair.
+        where: Which instrument.
+        json: Print JSON.
+        common: Settings.
+    """
+    _run(questions.gaps(common.load().config, where.pick(pair) if pair else None, json=json))
+
+
+@app.command
+def watch(
+    pair: str | None = None,
+    *,
+    levels: int = 10,
+    address: str | None = None,
+    where: Where = ANYWHERE,
+    common: Common = COMMON,
+) -> int:
+    """Watch the tape and the book of a running bridge, live. Ctrl-C ends it.
+
+    Example: bridge watch ETH/USDT
+
+    Args:
+        pair: Such as ETH/USDT; the first that is published if left out.
+        levels: How many price levels of each side.
+        address: Where the bridge publishes JSON, if not where the settings say.
+        where: Which instrument.
+        common: Settings.
+    """
+    config = common.load().config
+    return _run(_watch(address or config.publish.json.bind, pair, where, levels))
+
+
+async def _watch(address: str, pair: str | None, where: _Where, levels: int) -> int:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    await watch_bridge(
+        address=address,
+        pair=pair,
+        venue=where.venue,
+        market=where.market,
+        levels=levels,
+        console=out,
+        stop=stop,
+    )
+    return INTERRUPTED if stop.is_set() else 0
+
+
+@app.command(name="config")
+def show_config(*, json: Json = False, common: Common = COMMON) -> None:
+    """Show every setting, its value, and where the value came from.
+
+    Example: bridge config -o feed.use=capture
+
+    Args:
+        json: Print JSON.
+        common: Settings.
+    """
+    upkeep.show_config(common.load(), json=json)
+
+
+def main() -> None:
+    """Run the command that was typed, and exit with its status."""
+    try:
+        status = app(exit_on_error=False, print_error=False, result_action="return_value")
+    except ConfigError as error:
+        status = _fail(error, BAD_USAGE)
+    except BridgeError as error:
+        status = _fail(error, FAILED)
+    except CycloptsError as error:
+        status = _fail(error, BAD_USAGE)
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        status = INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as `head`, had enough
+        sys.stderr.close()
+        status = 0
+    sys.exit(status or 0)
+
+
+def _fail(error: Exception, status: int) -> int:
+    err.print(f"[bold red]bridge:[/] {escape(str(error))}")
+    return status
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _range(start: str | None, end: str | None) -> tuple[int | None, int]:
+    first = ns(start, "--start") if start else None
+    behind = ns(end, "--end") if end else END_OF_TIME
+    if first is not None and first >= behind:
+        raise ConfigError(f"--start {start} does not lie before --end {end}")
+    return first, behind
+
+
+def _limit(given: int | None, default: int) -> int:
+    if given is not None and given < 0:
+        raise ConfigError(f"--limit or --levels {given} is below zero")
+    return default if given is None else given

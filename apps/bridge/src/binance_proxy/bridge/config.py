@@ -1,0 +1,83 @@
+"""Every setting there is, with its default. No behaviour here; `load` fills these in and checks them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from binance_proxy.adapters.simulated.settings import Simulation
+from binance_proxy.application.record import RecordSettings
+from binance_proxy.domain.instrument import Market
+
+
+@dataclass(frozen=True)
+class CaptureConfig:
+    """``feed.capture``: recorded raw frames, played as a feed."""
+
+    paths: tuple[str, ...] = ()
+    """Capture files; several are played together, in receipt order."""
+    market: Market = Market.SPOT
+    """The market that they were recorded on."""
+    speed: str = "1x"
+    """``1x`` as it happened, ``10x`` ten times as fast, ``max`` as fast as it goes."""
+    pairs: tuple[str, ...] = ()
+    """Which pairs to play, such as ``BTC/USDT``; none means what the files are about."""
+
+
+@dataclass(frozen=True)
+class FeedConfig:
+    """``feed``: where ticks come from."""
+
+    use: Literal["simulated", "capture"] = "simulated"
+    simulated: Simulation = field(default_factory=Simulation)
+    capture: CaptureConfig = field(default_factory=CaptureConfig)
+
+
+@dataclass(frozen=True)
+class TimescaleConfig:
+    """``store.timescale``: PostgreSQL, with TimescaleDB or without."""
+
+    url: str = "embedded"
+    """``embedded`` for a server of the bridge's own in ``data_dir``, or ``postgresql://user:password@host/db``."""
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """``store``: where ticks are kept."""
+
+    use: Literal["timescale", "memory"] = "timescale"
+    """``memory`` forgets everything at the end."""
+    timescale: TimescaleConfig = field(default_factory=TimescaleConfig)
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """Where one encoding is published."""
+
+    bind: str
+
+
+@dataclass(frozen=True)
+class PublishConfig:
+    """``publish``: ticks, books and candles to whoever subscribes."""
+
+    json: EndpointConfig = field(default_factory=lambda: EndpointConfig("tcp://127.0.0.1:5555"))
+    msgpack: EndpointConfig = field(default_factory=lambda: EndpointConfig("tcp://127.0.0.1:5556"))
+    snapshot_interval_s: float = 10.0
+    """How often a whole book is published, in the time of the feed."""
+    high_water: int = 100_000
+    """Messages that may wait for one subscriber; a slower one loses the rest and sees it by the sequence."""
+    linger_s: float = 5.0
+    """How long messages that are on their way may take after the end."""
+    insecure: bool = False
+    """Allow addresses beyond this machine, for anyone to read."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of it."""
+
+    data_dir: str = "./var"
+    """Holds everything that the embedded servers write."""
+    feed: FeedConfig = field(default_factory=FeedConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    publish: PublishConfig = field(default_factory=PublishConfig)
+    record: RecordSettings = field(default_factory=RecordSettings)

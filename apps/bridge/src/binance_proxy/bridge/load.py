@@ -1,0 +1,241 @@
+"""Find the settings: defaults, then a TOML file, then the environment, then the command line.
+
+A mistake fails here, before anything is opened, and its message names the key.
+"""
+
+import dataclasses
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+
+from binance_proxy.bridge.config import Config
+from binance_proxy.domain.candle import Timeframe
+from binance_proxy.domain.errors import ConfigError
+
+DEFAULT_FILE = Path("bridge.toml")
+PREFIX = "BRIDGE__"
+SECRETS = {"store.timescale.url"}
+
+Section = TypeVar("Section")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One value, and where it came from."""
+
+    key: str
+    value: object
+    origin: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """The configuration, and the story of each value in it."""
+
+    config: Config
+    settings: tuple[Setting, ...]
+
+
+def load_config(file: Path | None, environ: Mapping[str, str], options: Sequence[str]) -> Loaded:
+    """Read the configuration.
+
+    Args:
+        file: A TOML file; `None` takes ``bridge.toml`` in the working directory if there is one.
+        environ: Variables such as ``BRIDGE__STORE__USE``.
+        options: ``key=value`` texts, such as ``store.use=memory``.
+
+    Raises:
+        ConfigError: A key is unknown, a value is wrong, or the file cannot be read.
+    """
+    known = dict(_keys(Config))
+    given: dict[str, tuple[object, str]] = {}
+    given |= {key: (value, origin) for key, value, origin in _from_file(file, known)}
+    given |= {key: (value, origin) for key, value, origin in _from_environment(environ, known)}
+    given |= {key: (value, origin) for key, value, origin in _from_options(options, known)}
+    for key, (_, origin) in given.items():
+        if key not in known:
+            raise ConfigError(f"{key} ({origin}) is no setting{_nearest(key, known)}")
+    config = _build(Config, "", {key: value for key, (value, _) in given.items()})
+    _check(config)
+    settings = tuple(
+        Setting(key, _hidden(key, value), given[key][1] if key in given else "default")
+        for key, value in _values(config)
+    )
+    return Loaded(config, settings)
+
+
+def _from_file(file: Path | None, known: Mapping[str, Any]) -> Iterator[tuple[str, object, str]]:
+    path = file or DEFAULT_FILE
+    if file is None and not path.exists():
+        return
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    yield from ((key, value, str(path)) for key, value in _flat(content, known))
+
+
+def _from_environment(
+    environ: Mapping[str, str], known: Mapping[str, Any]
+) -> Iterator[tuple[str, object, str]]:
+    for name, text in environ.items():
+        if name.startswith(PREFIX):
+            key = name.removeprefix(PREFIX).lower().replace("__", ".")
+            yield key, _read(text, known.get(key)), name
+
+
+def _from_options(options: Sequence[str], known: Mapping[str, Any]) -> Iterator[tuple[str, object, str]]:
+    for option in options:
+        key, equals, text = option.partition("=")
+        if not equals:
+            raise ConfigError(f"-o {option} is not key=value")
+        yield key.strip(), _read(text, known.get(key.strip())), "-o"
+
+
+def _flat(
+    content: Mapping[str, object], known: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, object]]:
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and key not in known:
+            yield from _flat(value, known, f"{key}.")
+        else:
+            yield key, value
+
+
+def _read(text: str, kind: object) -> object:
+    """Read the text of a value as TOML where it is TOML, and as plain text otherwise."""
+    if kind is str and not text.startswith(('"', "'")):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _keys(section: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, kind in get_type_hints(section).items():
+        if dataclasses.is_dataclass(kind):
+            yield from _keys(kind, f"{prefix}{name}.")  # type: ignore[arg-type]  # a class, not an instance
+        else:
+            yield f"{prefix}{name}", kind
+
+
+def _build(section: type[Section], prefix: str, given: Mapping[str, object]) -> Section:
+    values: dict[str, object] = {}
+    for name, kind in get_type_hints(section).items():
+        key = f"{prefix}{name}"
+        if dataclasses.is_dataclass(kind):
+            below = {inner: value for inner, value in given.items() if inner.startswith(f"{key}.")}
+            if below:
+                values[name] = _build(kind, f"{key}.", below)  # type: ignore[arg-type]  # a class
+        elif key in given:
+            try:
+                values[name] = msgspec.convert(given[key], kind, strict=False)
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"{key} = {given[key]!r}: {error}") from error
+    try:
+        return section(**values)
+    except ConfigError as error:
+        raise ConfigError(f"[{prefix.rstrip('.')}] {error}") from error
+
+
+def _values(section: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for field in dataclasses.fields(section):  # type: ignore[arg-type]  # a dataclass, as all sections are
+        value = getattr(section, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _values(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", value
+
+
+def _check(config: Config) -> None:
+    """Raise `ConfigError` for values that are of the right type and still cannot be."""
+    speed_of(config.feed.capture.speed)
+    for name in config.record.timeframes:
+        try:
+            Timeframe(name)
+        except ConfigError as error:
+            raise ConfigError(f"record.timeframes: {error}") from error
+    for key, number in (
+        ("record.buffer", config.record.buffer),
+        ("record.batch", config.record.batch),
+        ("record.writers", config.record.writers),
+        ("record.candle_interval_s", config.record.candle_interval_s),
+        ("record.snapshot_interval_s", config.record.snapshot_interval_s),
+        ("publish.snapshot_interval_s", config.publish.snapshot_interval_s),
+        ("publish.high_water", config.publish.high_water),
+    ):
+        if number <= 0:
+            raise ConfigError(f"{key} = {number} must be above zero")
+    for key, address in (
+        ("publish.json.bind", config.publish.json.bind),
+        ("publish.msgpack.bind", config.publish.msgpack.bind),
+    ):
+        _check_address(key, address, insecure=config.publish.insecure)
+    if config.publish.json.bind == config.publish.msgpack.bind:
+        raise ConfigError("publish.json.bind and publish.msgpack.bind are the same address")
+    url = config.store.timescale.url
+    if url != "embedded" and urlsplit(url).scheme not in {"postgresql", "postgres"}:
+        raise ConfigError("store.timescale.url must be 'embedded' or begin with postgresql://")
+
+
+def _check_address(key: str, address: str, *, insecure: bool) -> None:
+    parts = urlsplit(address)
+    if parts.scheme == "ipc" and (parts.netloc or parts.path):
+        return
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ConfigError(f"{key} = {address!r}: {error}") from error
+    if parts.scheme != "tcp" or not parts.hostname or port is None:
+        raise ConfigError(
+            f"{key} = {address!r} is not an address such as tcp://127.0.0.1:5555 or ipc:///run/x"
+        )
+    if not insecure and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
+        raise ConfigError(
+            f"{key} = {address!r} is open to other machines, for anyone to read: bind to 127.0.0.1,"
+            " or set publish.insecure = true"
+        )
+
+
+def speed_of(text: str) -> float | None:
+    """Return the multiple of real time that ``10x`` or ``0.5`` stands for; `None` for ``max``.
+
+    Raises:
+        ConfigError: It is no speed.
+    """
+    if text == "max":
+        return None
+    try:
+        speed = float(text.removesuffix("x"))
+    except ValueError:
+        speed = 0
+    if not 0 < speed < float("inf"):
+        raise ConfigError(f"feed.capture.speed = {text!r} is not 1x, a multiple such as 10x, or max")
+    return speed
+
+
+def _nearest(key: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {near[0]}?" if near else "; `bridge config` shows all that there are"
+
+
+def _hidden(key: str, value: object) -> object:
+    if key in SECRETS and isinstance(value, str):
+        password = urlsplit(value).password
+        return value.replace(f":{password}@", ":***@") if password else value
+    return value
+
+
+def environment() -> Mapping[str, str]:
+    """Return the variables of this process."""
+    return os.environ

@@ -1,0 +1,304 @@
+"""``bridge pairs``, ``trades``, ``candles``, ``book`` and ``gaps``: what is in the store."""
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+from rich.table import Table
+
+from binance_proxy.application.ports import Stored
+from binance_proxy.application.rebuild import END_OF_TIME, latest_book
+from binance_proxy.bridge.config import Config
+from binance_proxy.bridge.container import Container, Kept
+from binance_proxy.bridge.terminal import out, utc
+from binance_proxy.domain.candle import Candle, Timeframe
+from binance_proxy.domain.errors import BridgeError, ConfigError
+from binance_proxy.domain.gap import Gap
+from binance_proxy.domain.instrument import Instrument
+from binance_proxy.domain.order_book import OrderBook
+from binance_proxy.domain.scale import to_text
+from binance_proxy.domain.tick import Levels, TradeTick
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Which instrument is meant; venue and market only where the pair alone does not say it."""
+
+    pair: str
+    venue: str | None = None
+    market: str | None = None
+
+
+class NothingStored(BridgeError):
+    """There is nothing in the store that could answer."""
+
+
+async def pairs(config: Config, *, json: bool) -> None:
+    """Show which pairs are tracked, and which instruments were recorded so far."""
+    async with _kept(config, "bridge pairs") as kept:
+        tracked = await kept.registry.pairs()
+        recorded = await kept.registry.instruments()
+    if json:
+        _print_json({"tracked": tracked, "recorded": recorded})
+        return
+    table = _table("tracked pair", "market", "streams", "enabled")
+    for pair in tracked:
+        table.add_row(pair.symbol, pair.market, ", ".join(pair.streams), "yes" if pair.enabled else "no")
+    out.print(table)
+    table = _table("recorded", "venue", "market", "decimals of price", "of size", "of time")
+    for one in recorded:
+        resolution = "ms" if one.time_resolution_ns >= 1_000_000 else "µs"
+        table.add_row(
+            one.symbol, one.venue, one.market, str(one.price_precision), str(one.size_precision), resolution
+        )
+    out.print(table if recorded else "nothing was recorded yet: `bridge run` does")
+
+
+async def trades(
+    config: Config,
+    pick: Pick,
+    *,
+    start: int,
+    end: int,
+    limit: int,
+    json: bool,
+) -> None:
+    """Show the newest trades of a range, oldest first."""
+    async with _kept(config, "bridge trades") as kept:
+        instrument = await _instrument(kept, pick)
+        found = await _newest(kept, TradeTick, instrument, start, end, limit)
+    if json:
+        _print_json([_trade(trade) for trade in found])
+        return
+    table = _table("time (UTC)", "trade id", "price", "size", "aggressor")
+    for trade in found:
+        shown = _trade(trade)
+        table.add_row(
+            utc(trade.ts_event), str(trade.trade_id), str(shown["price"]), str(shown["size"]), trade.aggressor
+        )
+    out.print(table)
+
+
+async def candles(
+    config: Config,
+    pick: Pick,
+    timeframe: Timeframe,
+    *,
+    start: int | None,
+    end: int,
+    limit: int,
+    json: bool,
+) -> None:
+    """Show the newest candles of a range, oldest first."""
+    async with _kept(config, "bridge candles") as kept:
+        instrument = await _instrument(kept, pick)
+        if start is None:
+            start = await _start_of_newest(kept, instrument, timeframe, end, limit)
+        found = await kept.store.candles(instrument, timeframe, start, end)
+    found = found[-limit:] if limit else found
+    if json:
+        _print_json([_candle(candle) for candle in found])
+        return
+    table = _table("start (UTC)", "open", "high", "low", "close", "volume", "vwap", "trades", "")
+    for candle in found:
+        shown = _candle(candle)
+        numbers = (str(shown[name]) for name in ("open", "high", "low", "close", "volume", "vwap", "trades"))
+        table.add_row(utc(candle.start, parts="seconds"), *numbers, "" if candle.closed else "open")
+    out.print(table)
+
+
+async def book(config: Config, pick: Pick, *, levels: int, json: bool) -> None:
+    """Show the order book as it was at the newest stored update."""
+    async with _kept(config, "bridge book") as kept:
+        instrument = await _instrument(kept, pick)
+        found = await latest_book(kept.store, instrument)
+    if found is None:
+        raise NothingStored(f"no snapshot of the book of {instrument.name} was stored yet")
+    bids, asks = found.depth(levels or None)
+    if json:
+        _print_json(
+            _of(instrument)
+            | {
+                "ts_event": found.ts_event,
+                "ts_recv": found.ts_recv,
+                "last_update_id": found.last_update_id,
+                "bids": _levels(bids, instrument),
+                "asks": _levels(asks, instrument),
+            }
+        )
+        return
+    _print_book(found, bids, asks)
+
+
+async def gaps(config: Config, pick: Pick | None, *, json: bool) -> None:
+    """Show the known holes in what was recorded, of one pair or of all."""
+    async with _kept(config, "bridge gaps") as kept:
+        instruments = await kept.registry.instruments()
+        if pick is not None:
+            instruments = [await _instrument(kept, pick)]
+        found = [gap for one in instruments for gap in await _newest(kept, Gap, one, 0, END_OF_TIME, 0)]
+    if json:
+        _print_json([_gap(gap) for gap in found])
+        return
+    if not found:
+        out.print("no gaps")
+        return
+    table = _table("found (UTC)", "instrument", "stream", "first id", "last id", "ids", "state")
+    for gap in found:
+        ids = f"{gap.last_id - gap.first_id + 1:,}"
+        table.add_row(
+            utc(gap.ts_event),
+            gap.instrument.name,
+            gap.stream,
+            str(gap.first_id),
+            str(gap.last_id),
+            ids,
+            gap.state,
+        )
+    out.print(table)
+
+
+@asynccontextmanager
+async def _kept(config: Config, owner: str) -> AsyncIterator[Kept]:
+    container = Container(config=config, owner=owner, attach=True)
+    async with container.store() as kept:
+        yield kept
+
+
+async def _instrument(kept: Kept, pick: Pick) -> Instrument:
+    """Return the recorded instrument that somebody means by ``ETH/USDT`` or ``ethusdt``.
+
+    Raises:
+        NothingStored: It was never recorded.
+        ConfigError: It was recorded more than once, in different places.
+    """
+    recorded = await kept.registry.instruments()
+    meant = [
+        one
+        for one in recorded
+        if one.symbol.replace("/", "") == pick.pair.replace("/", "").upper()
+        and pick.venue in {None, one.venue}
+        and pick.market in {None, one.market}
+    ]
+    if not meant:
+        there = ", ".join(sorted({one.symbol for one in recorded})) or "nothing yet"
+        raise NothingStored(f"{pick.pair} was never recorded here; recorded: {there}")
+    if len(meant) > 1:
+        places = ", ".join(f"--venue {one.venue} --market {one.market}" for one in meant)
+        raise ConfigError(f"{pick.pair} was recorded in {len(meant)} places; say which: {places}")
+    return meant[0]
+
+
+async def _newest(
+    kept: Kept, kind: type[Stored], instrument: Instrument, start: int, end: int, limit: int
+) -> Sequence[Stored]:
+    """Return the newest so many (0: all) of a range, oldest first."""
+    newest: list[Stored] = []
+    async with aclosing(kept.store.scan(kind, instrument, start, end, newest_first=True)) as found:
+        async for one in found:
+            newest.append(one)
+            if len(newest) == limit:
+                break
+    return newest[::-1]
+
+
+async def _start_of_newest(
+    kept: Kept, instrument: Instrument, timeframe: Timeframe, end: int, limit: int
+) -> int:
+    """Return where the newest ``limit`` periods before ``end`` begin, counted from the last trade."""
+    last = await _newest(kept, TradeTick, instrument, 0, end, 1)
+    if not last or not limit:
+        return 0
+    start, _ = timeframe.period(last[0].ts_event)
+    for _ in range(limit - 1):
+        start, _ = timeframe.period(start - 1)
+    return start
+
+
+def _of(instrument: Instrument) -> dict[str, object]:
+    return {"venue": instrument.venue, "market": instrument.market, "symbol": instrument.symbol}
+
+
+def _trade(trade: TradeTick) -> dict[str, object]:
+    one = trade.instrument
+    shown = _of(one) | {
+        "ts_event": trade.ts_event,
+        "ts_recv": trade.ts_recv,
+        "trade_id": trade.trade_id,
+        "price": to_text(trade.price, one.price_precision),
+        "size": to_text(trade.size, one.size_precision),
+        "aggressor": trade.aggressor,
+    }
+    if trade.first_match_id is not None:
+        shown |= {"first_match_id": trade.first_match_id, "last_match_id": trade.last_match_id}
+    if trade.off_book:
+        shown["off_book"] = True
+    return shown
+
+
+def _candle(candle: Candle) -> dict[str, object]:
+    one = candle.instrument
+    price, size = one.price_precision, one.size_precision
+    return _of(one) | {
+        "timeframe": candle.timeframe.name,
+        "start": candle.start,
+        "end": candle.end,
+        "open": to_text(candle.open, price),
+        "high": to_text(candle.high, price),
+        "low": to_text(candle.low, price),
+        "close": to_text(candle.close, price),
+        "volume": to_text(candle.volume, size),
+        "quote_volume": to_text(candle.quote_volume, price + size),
+        "vwap": to_text(candle.vwap, price),
+        "trades": candle.trades,
+        "closed": candle.closed,
+    }
+
+
+def _gap(gap: Gap) -> dict[str, object]:
+    return _of(gap.instrument) | {
+        "ts_event": gap.ts_event,
+        "ts_recv": gap.ts_recv,
+        "stream": gap.stream,
+        "first_id": gap.first_id,
+        "last_id": gap.last_id,
+        "start": gap.start,
+        "end": gap.end,
+        "state": gap.state,
+    }
+
+
+def _levels(levels: Levels, instrument: Instrument) -> list[tuple[str, str]]:
+    return [
+        (to_text(price, instrument.price_precision), to_text(size, instrument.size_precision))
+        for price, size in levels
+    ]
+
+
+def _print_book(found: OrderBook, bids: Levels, asks: Levels) -> None:
+    one = found.instrument
+    out.print(f"[bold]{one.symbol}[/] on {one.venue} {one.market}, {utc(found.ts_event)} UTC")
+    table = _table("bid size", "bid", "ask", "ask size")
+    for bid, ask in itertools.zip_longest(_levels(bids, one), _levels(asks, one), fillvalue=("", "")):
+        table.add_row(bid[1], f"[green]{bid[0]}[/]", f"[red]{ask[0]}[/]", ask[1])
+    out.print(table)
+    if bids and asks:
+        spread = to_text(found.spread(), one.price_precision)
+        out.print(
+            f"spread {spread} ({found.spread_bps():.3f} bps), imbalance {found.imbalance(len(bids)):+.2f},"
+            f" update {found.last_update_id}"
+        )
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        right = column not in {"", "time (UTC)", "start (UTC)", "aggressor", "tracked pair", "recorded"}
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    return table
+
+
+def _print_json(result: object) -> None:
+    out.file.write(msgspec.json.format(msgspec.json.encode(result), indent=2).decode() + "\n")

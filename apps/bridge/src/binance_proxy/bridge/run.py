@@ -1,0 +1,167 @@
+"""``bridge run``: open everything in order, record until there is an end, say what was done."""
+
+import asyncio
+import dataclasses
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+
+import msgspec
+from rich.markup import escape
+from rich.status import Status
+
+from binance_proxy.application.ports import FeedRejected
+from binance_proxy.application.record import Recording
+from binance_proxy.application.track import Report
+from binance_proxy.bridge.config import Config
+from binance_proxy.bridge.container import Container
+from binance_proxy.bridge.terminal import count, err, out
+
+REFRESH_S = 0.25
+
+
+async def run(config: Config, *, duration_s: float | None, json: bool) -> int:
+    """Record until the feed ends, the time is over, or a signal comes; return the exit status.
+
+    SIGINT and SIGTERM stop cleanly: everything that was accepted is stored first. A second one gives up.
+    """
+    began = asyncio.get_running_loop().time()
+    started, stop = asyncio.Event(), asyncio.Event()
+    with stopping_on_signals(started, stop) as received:
+        async with AsyncExitStack() as stack:
+            recording = await _open(config, stack)
+            _announce(config, recording)
+            if duration_s is not None:
+                asyncio.get_running_loop().call_later(duration_s, stop.set)
+            started.set()
+            try:
+                with _progress(recording):
+                    await recording.run(stop)
+            finally:
+                _conclude(recording.report, asyncio.get_running_loop().time() - began, json=json)
+    if recording.report.unstored:
+        return 1
+    return 130 if signal.SIGINT in received else 0
+
+
+async def _open(config: Config, stack: AsyncExitStack) -> Recording:
+    """Open the parts in order: first what can fail at once, last what takes longest."""
+    container = Container(config=config, owner="bridge run", attach=False)
+    clock = container.clock()
+    # Bound first, so that subscribers who wait for the bridge are there before the first tick.
+    publisher = await stack.enter_async_context(container.publisher(epoch=f"{clock.now():x}"))
+    kept = await stack.enter_async_context(container.store())
+    err.print(f"storing in    {escape(kept.where)}")
+    recording = Recording(
+        feed=container.feed(),
+        store=kept.store,
+        registry=kept.registry,
+        publisher=publisher,
+        clock=clock,
+        settings=config.record,
+        publish_snapshot_s=config.publish.snapshot_interval_s,
+    )
+    if not await recording.prepare():
+        raise FeedRejected(_nothing_to_record(config))
+    return recording
+
+
+def _nothing_to_record(config: Config) -> str:
+    if config.feed.use == "capture":
+        return "there is nothing to record in feed.capture.paths: no frame of a known pair at their beginning"
+    return "there is nothing to record: no pair in the table tracked_pairs is enabled"
+
+
+def _announce(config: Config, recording: Recording) -> None:
+    names = ", ".join(f"{one.symbol} ({one.market})" for one in recording.instruments)
+    err.print(f"recording     [bold]{escape(names)}[/] from [bold]{config.feed.use}[/]")
+    err.print(f"publishing    {config.publish.json.bind} (JSON), {config.publish.msgpack.bind} (MessagePack)")
+    first = recording.instruments[0].symbol
+    err.print(
+        f"[dim]look          bridge watch {first}    bridge trades {first}    bridge candles {first} 1m[/]"
+    )
+    err.print("[dim]stop          Ctrl-C[/]")
+
+
+@contextmanager
+def _progress(recording: Recording) -> Iterator[None]:
+    """Keep one line about the progress on a terminal; elsewhere the log has to do."""
+    if not err.is_terminal:
+        yield
+        return
+    with err.status("waiting for the first tick") as status:
+        showing = asyncio.create_task(_show(recording, status))
+        try:
+            yield
+        finally:
+            showing.cancel()
+
+
+async def _show(recording: Recording, status: Status) -> None:
+    while True:
+        await asyncio.sleep(REFRESH_S)
+        report = recording.report
+        status.update(
+            f"{count(report.trades, 'trade')}, {count(report.quotes, 'quote')},"
+            f" {count(report.stored, 'row')} stored, {recording.waiting:,} waiting"
+        )
+
+
+def _conclude(report: Report, seconds: float, *, json: bool) -> None:
+    if json:
+        out.print_json(msgspec.json.encode(dataclasses.asdict(report)).decode())
+        return
+    quotes = f"{count(report.quotes, 'quote')} ({report.applied:,} applied to books)"
+    lines = [
+        f"recorded      {count(report.trades, 'trade')}, {quotes}, {count(report.snapshots, 'snapshot')}",
+        f"stored        {count(report.stored, 'row')}, {report.new:,} of them new, in {seconds:.1f} s",
+    ]
+    if report.duplicates:
+        lines.append(f"seen before   {count(report.duplicates, 'tick')}, not passed on again")
+    if report.gaps:
+        lines.append(
+            f"[yellow]gaps          {report.gaps:,} found, {report.repaired:,} filled by late ticks[/]"
+        )
+    if report.resyncs or report.disconnects:
+        interrupted = f"{count(report.disconnects, 'disconnect')}, {count(report.resyncs, 'book resync')}"
+        lines.append(f"[yellow]interrupted   {interrupted}[/]")
+    for kind, frames in report.bad.most_common():
+        lines.append(f"[yellow]skipped       {count(frames, 'frame')}: {escape(kind)}[/]")
+    if report.unstored:
+        lines.append(
+            f"[bold red]NOT stored    {count(report.unstored, 'event')}: the store did not take them[/]"
+        )
+    for line in lines:
+        out.print(line)
+
+
+@contextmanager
+def stopping_on_signals(recording: asyncio.Event, stop: asyncio.Event) -> Iterator[list[signal.Signals]]:
+    """Set ``stop`` at the first SIGINT, SIGTERM or SIGHUP; cancel this task at the second.
+
+    Before ``recording`` is set there is nothing to store, and the first one cancels. Yields the list of the
+    signals that came.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    received: list[signal.Signals] = []
+
+    def hear(sign: signal.Signals) -> Callable[[], None]:
+        def act() -> None:
+            received.append(sign)
+            if task is not None and (stop.is_set() or not recording.is_set()):
+                task.cancel()
+                return
+            stop.set()
+            err.print(f"[dim]{sign.name}: storing what is on its way; once more to give up[/]")
+
+        return act
+
+    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for sign in signs:
+        loop.add_signal_handler(sign, hear(sign))
+    try:
+        yield received
+    finally:
+        for sign in signs:
+            loop.remove_signal_handler(sign)

@@ -1,0 +1,81 @@
+"""What people see: the console, the log, times and numbers as text."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from enum import Enum
+
+import structlog
+from rich.console import Console
+from structlog.typing import Processor
+
+from binance_proxy.domain.candle import SECOND_NS
+from binance_proxy.domain.errors import ConfigError
+
+WIDE = 200
+"""Columns of a table that no terminal shows."""
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
+"""Results: standard output."""
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Everything that is said about the work: standard error."""
+
+
+class LogFormat(Enum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+def set_up_log(log_format: LogFormat) -> None:
+    """Send the log of every module to standard error, one line an event."""
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.PositionalArgumentsFormatter(),
+    ]
+    renderer: Processor = (
+        structlog.processors.JSONRenderer()
+        if log_format is LogFormat.JSON
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+    )
+    to_stderr = logging.StreamHandler(sys.stderr)
+    to_stderr.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [to_stderr]
+    root.setLevel(logging.INFO)
+    for talkative in ("alembic", "asyncio", "backoff"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+
+
+def utc(ts: int, *, parts: str = "milliseconds") -> str:
+    """Write a time in ns as ``2024-08-08 23:55:00.123``."""
+    at = datetime.fromtimestamp(ts // SECOND_NS, UTC).replace(microsecond=ts % SECOND_NS // 1000)
+    return at.replace(tzinfo=None).isoformat(sep=" ", timespec=parts)
+
+
+def ns(text: str, name: str) -> int:
+    """Read a time such as ``2024-08-08T23:55:00Z`` as ns since the epoch.
+
+    Raises:
+        ConfigError: It is no time, or has no zone.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"{name} {text!r} is not a time such as 2024-08-08T23:55:00Z") from error
+    if at.tzinfo is None:
+        raise ConfigError(f"{name} {text!r} has no time zone: write {text}Z for UTC")
+    since = at - datetime(1970, 1, 1, tzinfo=UTC)
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1_000
+
+
+def count(number: int, word: str) -> str:
+    """Write ``1 trade``, ``19,904 trades``."""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"

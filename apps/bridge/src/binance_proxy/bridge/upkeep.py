@@ -1,0 +1,138 @@
+"""``bridge check``, ``migrate``, ``psql`` and ``config``: what an operator needs around a run."""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import msgspec
+from rich.markup import escape
+from rich.table import Table
+
+from binance_proxy.adapters.timescale.schema import migrate as migrate_to_newest
+from binance_proxy.adapters.timescale.schema import revision
+from binance_proxy.bridge.config import Config
+from binance_proxy.bridge.container import Container, Server
+from binance_proxy.bridge.load import Loaded
+from binance_proxy.bridge.terminal import out
+from binance_proxy.domain.errors import BridgeError, ConfigError
+
+
+class PsqlMissing(BridgeError):
+    """There is no psql program."""
+
+
+async def check(config: Config) -> int:
+    """Try everything that a run needs, one line each; return 1 if anything is wrong."""
+    checks: list[tuple[str, Callable[[Config], Awaitable[str]]]] = [
+        ("feed", _check_feed),
+        ("store", _check_store),
+        ("publish.json.bind", lambda config: _check_address(config.publish.json.bind)),
+        ("publish.msgpack.bind", lambda config: _check_address(config.publish.msgpack.bind)),
+    ]
+    wrong = 0
+    for name, test in checks:
+        try:
+            out.print(f"[green]ok[/]     {name}: {escape(await test(config))}")
+        except BridgeError as error:
+            wrong += 1
+            out.print(f"[bold red]wrong[/]  {name}: {escape(str(error))}")
+    return 1 if wrong else 0
+
+
+async def _check_feed(config: Config) -> str:
+    container = Container(config=config, owner="bridge check", attach=True)
+    if config.feed.use == "simulated":
+        return "simulated, no exchange is asked"
+    found = await container.feed().instruments([])
+    return f"{config.feed.use}, " + (
+        ", ".join(one.name for one in found) or "nothing in it that could be recorded"
+    )
+
+
+async def _check_store(config: Config) -> str:
+    container = Container(config=config, owner="bridge check", attach=True)
+    async with container.store() as kept:
+        recorded = await kept.registry.instruments()
+        return f"{kept.where}, {len(recorded)} instruments recorded so far"
+
+
+async def _check_address(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme == "tcp":
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((parts.hostname, parts.port))
+            except OSError as error:
+                raise ConfigError(f"{address}: {error.strerror}; a running bridge may have it") from error
+    return f"{address} is free"
+
+
+async def migrate(config: Config) -> None:
+    """Bring the schema of the store to the newest revision."""
+    async with _server(config, "bridge migrate") as server:
+        before = await revision(server.url)
+        await migrate_to_newest(server.url)
+        after = await revision(server.url)
+    where = escape(server.where)
+    out.print(
+        f"{where}: already at {after}" if before == after else f"{where}: {before or 'empty'} -> {after}"
+    )
+
+
+async def psql(config: Config, arguments: tuple[str, ...]) -> int:
+    """Run psql on the store and return its exit status."""
+    async with _server(config, "bridge psql") as server:
+        program = _psql_program(server)
+        parts = urlsplit(server.url)
+        environ = dict(os.environ)
+        if parts.password:
+            environ["PGPASSWORD"] = parts.password  # not on the command line, where others could read it
+        address = server.url.replace(f":{parts.password}@", "@") if parts.password else server.url
+        process = await asyncio.create_subprocess_exec(program, address, *arguments, env=environ)
+        try:
+            return await process.wait()
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+
+
+def _psql_program(server: Server) -> str:
+    if server.programs is not None:
+        return str(server.programs / "psql")
+    program = shutil.which("psql")
+    if program is None:
+        raise PsqlMissing("there is no psql on this machine: install the PostgreSQL client")
+    return program
+
+
+@asynccontextmanager
+async def _server(config: Config, owner: str) -> AsyncIterator[Server]:
+    if config.store.use != "timescale":
+        raise ConfigError(f"store.use = {config.store.use!r} has no database; set store.use = 'timescale'")
+    container = Container(config=config, owner=owner, attach=True)
+    async with container.server() as server:
+        yield server
+
+
+def show_config(loaded: Loaded, *, json: bool) -> None:
+    """Print each setting, its value, and where the value came from."""
+    if json:
+        rows = {
+            setting.key: {"value": setting.value, "origin": setting.origin} for setting in loaded.settings
+        }
+        out.file.write(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("setting", "value", "from"):
+        table.add_column(column, overflow="fold")
+    for setting in loaded.settings:
+        value = msgspec.json.encode(setting.value).decode()
+        style = "dim" if setting.origin == "default" else "bold"
+        table.add_row(setting.key, escape(value), escape(setting.origin), style=style)
+    out.print(table)

@@ -1,0 +1,1 @@
+"""Binance's own words: its symbols and its stream frames."""

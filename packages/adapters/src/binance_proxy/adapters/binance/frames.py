@@ -1,0 +1,310 @@
+"""Binance's combined-stream frames, turned into ticks of instruments.
+
+Source: Binance Spot, "WebSocket Streams"; Binance USD-M Futures, "WebSocket Market Streams".
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from binance_proxy.adapters.binance.symbols import slashed
+from binance_proxy.application.ports import FrameRejected
+from binance_proxy.domain.errors import ScaleError, TickRejected
+from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS, Instrument, Market
+from binance_proxy.domain.scale import FloatLevels, to_units
+from binance_proxy.domain.tick import BookSnapshot, Levels, QuoteTick, Side, TradeTick
+
+FIRST_MICROSECOND = 10**14
+"""Times below this are ms (until the year 5138), times from it on are µs (since 1973)."""
+
+_HEAD = re.compile(rb'\s*\{\s*"stream"\s*:\s*"([^"@]+)@([^"]*)"')
+_ON_BOOK = {None, "MARKET"}
+
+_TextLevels = list[tuple[str, str]]
+_FloatLevels = list[tuple[float, float]]
+
+
+class _Trade(Struct, gc=False):
+    e: Literal["trade"]
+    s: str
+    t: int
+    p: str
+    q: str
+    T: int
+    m: bool
+    X: str | None = None
+
+
+class _AggregatedTrade(Struct, gc=False):
+    e: Literal["aggTrade"]
+    s: str
+    a: int
+    p: str
+    q: str
+    f: int
+    l: int  # noqa: E741  Binance's name
+    T: int
+    m: bool
+
+
+class _Depth(Struct, gc=False):
+    e: Literal["depthUpdate"]
+    s: str
+    E: int
+    U: int
+    u: int
+    b: _FloatLevels
+    a: _FloatLevels
+    pu: int | None = None
+    T: int | None = None
+
+
+class _ExactDepth(Struct, gc=False):
+    e: Literal["depthUpdate"]
+    s: str
+    E: int
+    U: int
+    u: int
+    b: _TextLevels
+    a: _TextLevels
+    pu: int | None = None
+    T: int | None = None
+
+
+class _TradeFrame(Struct, gc=False):
+    data: _Trade
+
+
+class _AggregatedTradeFrame(Struct, gc=False):
+    data: _AggregatedTrade
+
+
+class _DepthFrame(Struct, gc=False):
+    data: _Depth
+
+
+class _ExactDepthFrame(Struct, gc=False):
+    data: _ExactDepth
+
+
+class _RestDepth(Struct, gc=False):
+    lastUpdateId: int  # noqa: N815  Binance's name
+    bids: _TextLevels
+    asks: _TextLevels
+    E: int | None = None
+    T: int | None = None
+
+
+_decode_trade = msgspec.json.Decoder(_TradeFrame).decode
+_decode_aggregated_trade = msgspec.json.Decoder(_AggregatedTradeFrame).decode
+_decode_depth = msgspec.json.Decoder(_DepthFrame, strict=False).decode
+_decode_exact_depth = msgspec.json.Decoder(_ExactDepthFrame).decode
+_decode_rest_depth = msgspec.json.Decoder(_RestDepth).decode
+
+
+class _Known:
+    """An instrument, and what its numbers are multiplied by."""
+
+    __slots__ = ("instrument", "levels", "resolution_ns", "symbol", "ts_event")
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.symbol = instrument.symbol.replace("/", "")
+        self.levels = FloatLevels(instrument.price_precision, instrument.size_precision)
+        self.resolution_ns = instrument.time_resolution_ns
+        self.ts_event = 0
+        """The venue's clock when it was last heard."""
+
+
+class BinanceFrames:
+    """Decodes raw frames of one market into ticks, exactly, or says what is wrong with them."""
+
+    def __init__(self, market: Market, instruments: Iterable[Instrument] = ()) -> None:
+        """Decode frames of these instruments; those of others are rejected."""
+        self.market = market
+        self._known = {known.symbol.lower().encode(): known for known in map(_Known, instruments)}
+
+    def with_instruments(self, instruments: Iterable[Instrument]) -> "BinanceFrames":
+        """Return a decoder of the same market for these instruments."""
+        return BinanceFrames(self.market, instruments)
+
+    def describe(self, raw: bytes) -> Instrument | None:
+        """Return the instrument that a frame is about, with units that fit all that Binance prints.
+
+        `None` if the frame does not say it: a bare snapshot, another exchange's frame, broken JSON.
+        """
+        head = _HEAD.match(raw)
+        symbol = head and slashed(head[1].decode("ascii", "replace").upper())
+        if not symbol:
+            return None
+        time = re.search(rb'"[TE]"\s*:\s*([0-9]{13,16})\b', raw)
+        fine = time is not None and int(time[1]) >= FIRST_MICROSECOND
+        return Instrument(
+            venue="binance",
+            market=self.market,
+            symbol=symbol,
+            price_precision=8,
+            size_precision=8,
+            time_resolution_ns=MICROSECOND_NS if fine else MILLISECOND_NS,
+        )
+
+    def decode(
+        self, raw: bytes, ts_recv: int, home: Instrument | None = None
+    ) -> TradeTick | QuoteTick | BookSnapshot | None:
+        """Return what a frame says; `None` if it is of a stream that is not recorded (klines, bookTicker).
+
+        ``home`` is the instrument that a bare REST snapshot belongs to, since it does not say so itself.
+
+        Raises:
+            FrameRejected: The frame is broken, of an unknown symbol, or says something impossible.
+        """
+        head = _HEAD.match(raw)
+        if head is None:
+            return self._snapshot(raw, ts_recv, home)
+        stream = head[2].partition(b"@")[0]
+        known = self._known.get(head[1].lower())
+        if known is None:
+            raise FrameRejected("unknown symbol", f"{head[1].decode(errors='replace')} is not being recorded")
+        try:
+            if stream == b"trade":
+                return self._trade(_decode_trade(raw).data, known, ts_recv)
+            if stream == b"depth":
+                return self._quote(raw, known, ts_recv)
+            if stream == b"aggTrade":
+                return self._aggregated_trade(_decode_aggregated_trade(raw).data, known, ts_recv)
+        except msgspec.ValidationError as error:
+            raise FrameRejected("missing or wrong field", str(error)) from error
+        except msgspec.DecodeError as error:
+            raise FrameRejected("broken JSON", str(error)) from error
+        except (ScaleError, TickRejected) as error:
+            raise FrameRejected("impossible number", str(error)) from error
+        return None
+
+    def _trade(self, trade: _Trade, known: _Known, ts_recv: int) -> TradeTick:
+        instrument = _same_symbol(known, trade.s)
+        return _possible(
+            TradeTick(
+                instrument=instrument,
+                ts_event=self._time(known, trade.T),
+                ts_recv=ts_recv,
+                trade_id=trade.t,
+                price=to_units(trade.p, instrument.price_precision),
+                size=to_units(trade.q, instrument.size_precision),
+                aggressor=Side.SELL if trade.m else Side.BUY,
+                off_book=trade.X not in _ON_BOOK,
+            )
+        )
+
+    def _aggregated_trade(self, trade: _AggregatedTrade, known: _Known, ts_recv: int) -> TradeTick:
+        instrument = _same_symbol(known, trade.s)
+        if trade.l < trade.f:
+            raise TickRejected(
+                f"aggregated trade {trade.a} ends at match {trade.l}, before its first, {trade.f}"
+            )
+        return _possible(
+            TradeTick(
+                instrument=instrument,
+                ts_event=self._time(known, trade.T),
+                ts_recv=ts_recv,
+                trade_id=trade.a,
+                price=to_units(trade.p, instrument.price_precision),
+                size=to_units(trade.q, instrument.size_precision),
+                aggressor=Side.SELL if trade.m else Side.BUY,
+                first_match_id=trade.f,
+                last_match_id=trade.l,
+            )
+        )
+
+    def _quote(self, raw: bytes, known: _Known, ts_recv: int) -> QuoteTick:
+        depth: _Depth | _ExactDepth
+        bids = asks = None
+        if known.levels.are_plain(raw):
+            depth = _decode_depth(raw).data
+            bids, asks = known.levels.to_units(depth.b), known.levels.to_units(depth.a)
+        if bids is None or asks is None:
+            depth = _decode_exact_depth(raw).data
+            bids, asks = _levels(depth.b, known.instrument), _levels(depth.a, known.instrument)
+        if depth.u < depth.U or (depth.pu is not None and depth.pu >= depth.U):
+            raise TickRejected(f"update {depth.u} has ids that run backwards")
+        return QuoteTick(
+            instrument=_same_symbol(known, depth.s),
+            ts_event=self._time(known, depth.T or depth.E),
+            ts_recv=ts_recv,
+            first_update_id=depth.U,
+            last_update_id=depth.u,
+            previous_update_id=depth.pu,
+            bids=bids,
+            asks=asks,
+        )
+
+    def _snapshot(self, raw: bytes, ts_recv: int, home: Instrument | None) -> BookSnapshot:
+        try:
+            depth = _decode_rest_depth(raw)
+        except msgspec.ValidationError as error:
+            raise FrameRejected("not a frame of Binance", f"{error}: {_begin(raw)}") from error
+        except msgspec.DecodeError as error:
+            raise FrameRejected("broken JSON", f"{error}: {_begin(raw)}") from error
+        known = self._known.get(home.symbol.replace("/", "").lower().encode()) if home else None
+        if known is None:
+            raise FrameRejected(
+                "snapshot of no pair", "it cannot be told which of several pairs it belongs to"
+            )
+        try:
+            bids, asks = _levels(depth.bids, known.instrument), _levels(depth.asks, known.instrument)
+            # A spot snapshot has no time. The venue's clock, as last heard before it arrived, is the nearest
+            # known time that is not ahead of it.
+            said = depth.T or depth.E
+            ts_event = self._time(known, said) if said is not None else known.ts_event or ts_recv
+        except (ScaleError, TickRejected) as error:
+            raise FrameRejected("impossible number", str(error)) from error
+        return BookSnapshot(
+            instrument=known.instrument,
+            ts_event=ts_event,
+            ts_recv=ts_recv,
+            last_update_id=depth.lastUpdateId,
+            bids=bids,
+            asks=asks,
+        )
+
+    def _time(self, known: _Known, time: int) -> int:
+        """Return a time of Binance's, in ms or µs, as ns at the resolution of the instrument."""
+        if time <= 0:
+            raise TickRejected(f"time {time} lies before all trading")
+        ts_event = time * (MILLISECOND_NS if time < FIRST_MICROSECOND else MICROSECOND_NS)
+        ts_event -= ts_event % known.resolution_ns
+        known.ts_event = ts_event
+        return ts_event
+
+
+def _same_symbol(known: _Known, symbol: str) -> Instrument:
+    if symbol != known.symbol:
+        raise TickRejected(f"the stream is of {known.symbol}, the event of {symbol}")
+    return known.instrument
+
+
+def _possible(trade: TradeTick) -> TradeTick:
+    if trade.price <= 0:
+        raise TickRejected(f"trade {trade.trade_id} has a price that is not above zero")
+    if trade.size <= 0:
+        raise TickRejected(f"trade {trade.trade_id} has a size that is not above zero")
+    if trade.trade_id < 0:
+        raise TickRejected(f"trade {trade.trade_id} has an id below zero")
+    return trade
+
+
+def _levels(texts: _TextLevels, instrument: Instrument) -> Levels:
+    levels = tuple(
+        (to_units(price, instrument.price_precision), to_units(size, instrument.size_precision))
+        for price, size in texts
+    )
+    if any(price <= 0 or size < 0 for price, size in levels):
+        raise TickRejected("a level has a price that is not above zero, or a size below zero")
+    return levels
+
+
+def _begin(raw: bytes) -> str:
+    text = raw[:80].decode(errors="replace").strip()
+    return text + ("..." if len(raw) > 80 else "")

@@ -1,0 +1,1 @@
+"""Recorded raw frames in files, played as a feed."""

@@ -1,0 +1,137 @@
+"""Tracked pairs and instruments, in PostgreSQL."""
+
+from collections.abc import Sequence
+
+import asyncpg
+from msgspec import Struct
+
+from binance_proxy.adapters.timescale.session import Session
+from binance_proxy.application.ports import StoreRejected, TrackedPair
+from binance_proxy.domain.instrument import MICROSECOND_NS, Instrument, Market, Stream
+
+PAIRS = """
+SELECT symbol, market, enabled, array(
+    SELECT stream FROM tracked_pair_streams s
+    WHERE (s.symbol, s.market) = (p.symbol, p.market) ORDER BY stream DESC
+) AS streams
+FROM tracked_pairs p
+ORDER BY symbol, market
+"""
+COLUMNS = (
+    "instrument_id, venue, market, symbol, price_precision, size_precision, tick_size, step_size,"
+    " time_resolution_ns"
+)
+INSTRUMENTS = f"SELECT {COLUMNS} FROM instruments"  # noqa: S608  our own words
+ONE = f"{INSTRUMENTS} WHERE (venue, market, symbol) = ($1, $2, $3)"
+REGISTER = f"""
+INSERT INTO instruments (venue, market, symbol, price_precision, size_precision, tick_size, step_size,
+    time_resolution_ns)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT DO NOTHING
+RETURNING {COLUMNS}
+"""  # noqa: S608  our own words
+
+
+class Recorded(Struct, frozen=True):
+    """An instrument as it was first registered, and the database's id for it."""
+
+    instrument_id: int
+    instrument: Instrument
+
+
+class TimescaleRegistry:
+    """A `PairRegistry` in PostgreSQL.
+
+    Instruments never change once they are there, so each is looked up once.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._recorded: dict[tuple[str, str, str], Recorded] = {}
+
+    async def pairs(self) -> Sequence[TrackedPair]:
+        """Return the tracked pairs by symbol: at first ETH/USDT and SOL/USDT."""
+        async with self._session.transaction() as connection:
+            rows = await connection.fetch(PAIRS)
+        return [
+            TrackedPair(
+                symbol=row["symbol"],
+                market=Market(row["market"]),
+                enabled=row["enabled"],
+                streams=tuple(Stream(name) for name in row["streams"]),
+            )
+            for row in rows
+        ]
+
+    async def instruments(self) -> Sequence[Instrument]:
+        """Return every instrument that was ever registered, by name."""
+        async with self._session.transaction() as connection:
+            rows = await connection.fetch(INSTRUMENTS)
+        return sorted((_recorded(row).instrument for row in rows), key=lambda one: one.name)
+
+    async def register(self, instrument: Instrument) -> Instrument:
+        """Make an instrument known, and return it as it is recorded.
+
+        Raises:
+            StoreUnavailable: The store is away.
+            StoreRejected: The instrument's times are finer than the microseconds that PostgreSQL keeps.
+        """
+        return (await self.record(instrument)).instrument
+
+    async def record(self, instrument: Instrument) -> Recorded:
+        """Do what `register` does, and return the database's id too."""
+        found = await self.find(instrument)
+        if found is not None:
+            return found
+        if instrument.time_resolution_ns % MICROSECOND_NS:
+            raise StoreRejected(
+                f"{instrument.name} has a time resolution of {instrument.time_resolution_ns} ns, and"
+                " PostgreSQL keeps whole microseconds."
+            )
+        async with self._session.transaction() as connection:
+            row = await connection.fetchrow(
+                REGISTER,
+                *_key(instrument),
+                instrument.price_precision,
+                instrument.size_precision,
+                instrument.tick_size,
+                instrument.step_size,
+                instrument.time_resolution_ns,
+            )
+            # Without a row another process was quicker, and the statement has waited for its commit.
+            row = row or await connection.fetchrow(ONE, *_key(instrument))
+        return self._remember(row)
+
+    async def find(self, instrument: Instrument) -> Recorded | None:
+        """Return the instrument of that venue, market and symbol as it is recorded; `None` if it is not."""
+        found = self._recorded.get(_key(instrument))
+        if found is not None:
+            return found
+        async with self._session.transaction() as connection:
+            row = await connection.fetchrow(ONE, *_key(instrument))
+        return None if row is None else self._remember(row)
+
+    def _remember(self, row: asyncpg.Record) -> Recorded:
+        recorded = _recorded(row)
+        self._recorded[_key(recorded.instrument)] = recorded
+        return recorded
+
+
+def _key(instrument: Instrument) -> tuple[str, str, str]:
+    return instrument.venue, instrument.market.value, instrument.symbol
+
+
+def _recorded(row: asyncpg.Record) -> Recorded:
+    return Recorded(
+        row["instrument_id"],
+        Instrument(
+            venue=row["venue"],
+            market=Market(row["market"]),
+            symbol=row["symbol"],
+            price_precision=row["price_precision"],
+            size_precision=row["size_precision"],
+            tick_size=row["tick_size"],
+            step_size=row["step_size"],
+            time_resolution_ns=row["time_resolution_ns"],
+        ),
+    )

@@ -1,0 +1,95 @@
+"""Connections to PostgreSQL, and transactions that end in time whatever becomes of the server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from binance_proxy.adapters.timescale.errors import port_errors
+
+EPOCH_2000_US = 946_684_800_000_000
+"""PostgreSQL counts microseconds from the year 2000."""
+
+
+class Session:
+    """A pool of connections, used one transaction at a time.
+
+    Times go in and out as whole microseconds since 1970, so that none passes through a `datetime` or a float.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, limit_s: float) -> None:
+        self._pool = pool
+        self._limit_s = limit_s
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        """Commit what is done inside, or none of it. Its limit in seconds holds for all of it together.
+
+        A connection whose transaction did not end well is cut, not asked to roll back: the server does that
+        by itself, and a dead one would never answer. Only a statement that the server refused leaves the
+        connection in order.
+
+        Raises:
+            StoreUnavailable: No connection or no answer in time; a commit may or may not have happened.
+            StoreRejected: The server refuses.
+        """
+        with port_errors():
+            async with self._connection() as connection, asyncio.timeout(self._limit_s):
+                await connection.execute("BEGIN")
+                try:
+                    yield connection
+                    await connection.execute("COMMIT")
+                except asyncpg.PostgresError:
+                    if not connection.is_closed():
+                        await connection.execute("ROLLBACK")
+                    raise
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection, and cut it if it comes back in the middle of something."""
+        connection = await self._pool.acquire(timeout=self._limit_s)
+        try:
+            yield connection
+        except asyncpg.PostgresError:
+            raise
+        except BaseException:
+            connection.terminate()
+            raise
+        finally:
+            await self._pool.release(connection, timeout=self._limit_s)
+
+
+@asynccontextmanager
+async def open_session(
+    url: str, *, connections: int, connect_s: float, limit_s: float
+) -> AsyncIterator[Session]:
+    """Open a pool of at most so many connections.
+
+    Raises:
+        StoreUnavailable: The server is away.
+        StoreRejected: The server refuses the url.
+    """
+    with port_errors():
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=connections,
+            timeout=connect_s,
+            init=_count_time_from_1970,
+            server_settings={"application_name": "binance-proxy", "timezone": "UTC"},
+        )
+    try:
+        yield Session(pool, limit_s)
+    finally:
+        pool.terminate()
+
+
+async def _count_time_from_1970(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        format="tuple",
+        encoder=lambda us: (us - EPOCH_2000_US,),
+        decoder=lambda since_2000: since_2000[0] + EPOCH_2000_US,
+    )

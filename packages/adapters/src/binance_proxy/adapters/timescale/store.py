@@ -1,0 +1,96 @@
+"""The store: what the bridge keeps for good, in PostgreSQL."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+from binance_proxy.adapters.timescale import pages
+from binance_proxy.adapters.timescale.candles import fetch_candles
+from binance_proxy.adapters.timescale.registry import TimescaleRegistry
+from binance_proxy.adapters.timescale.schema import migrate
+from binance_proxy.adapters.timescale.session import Session, open_session
+from binance_proxy.adapters.timescale.writer import Writer
+from binance_proxy.application.ports import Stored, StoredEvent
+from binance_proxy.domain.candle import Candle, Timeframe
+from binance_proxy.domain.instrument import Instrument
+
+
+class TimescaleStore:
+    """A `MarketStore` in PostgreSQL, and the registry beside it."""
+
+    def __init__(self, session: Session) -> None:
+        self.registry = TimescaleRegistry(session)
+        """Tracked pairs and instruments of the same database."""
+        self._session = session
+        self._writer = Writer(session, self.registry)
+
+    async def append(self, events: Sequence[StoredEvent]) -> int:
+        """Keep the events, each once, however often it is given; return how many were new.
+
+        Several calls may be under way at once, from several processes too.
+
+        Raises:
+            StoreUnavailable: Try again with the same events; nothing is kept twice.
+            StoreRejected: The store will not take them: a time finer than the instrument's resolution, units
+                other than the recorded ones, a number over 64 bits long, or a right that is lacking.
+        """
+        return await self._writer.append(events)
+
+    async def scan(
+        self, kind: type[Stored], instrument: Instrument, start: int, end: int, *, newest_first: bool = False
+    ) -> AsyncGenerator[Stored]:
+        """Yield what is kept with ``start <= ts_event < end``, ordered by ``ts_event`` and then by id.
+
+        Rows are fetched page by page, so that a slow reader, or a replay that merges many scans, occupies no
+        connection between two pages.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        recorded = await self.registry.find(instrument)
+        if recorded is None:
+            return
+        scan = pages.pages(kind, start, end, newest_first=newest_first)
+        more = True
+        while more:
+            async with self._session.transaction() as connection:
+                rows = await scan.fetch(connection, recorded.instrument_id)
+            more = len(rows) == pages.ROWS
+            for row in rows:
+                yield cast("Stored", scan.unpack(row, recorded.instrument))
+
+    async def candles(
+        self, instrument: Instrument, timeframe: Timeframe, start: int, end: int
+    ) -> Sequence[Candle]:
+        """Return the candles of all kept trades, oldest first, whose period starts in ``[start, end)``.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        recorded = await self.registry.find(instrument)
+        if recorded is None:
+            return []
+        async with self._session.transaction() as connection:
+            return await fetch_candles(connection, recorded, timeframe, start, end)
+
+
+@asynccontextmanager
+async def open_timescale(
+    url: str, *, connections: int = 8, connect_s: float = 10.0, limit_s: float = 60.0
+) -> AsyncIterator[TimescaleStore]:
+    """Open the store, after bringing its schema to the newest revision.
+
+    Args:
+        url: As libpq takes it: ``postgresql://user:password@host:port/database``.
+        connections: How many statements may be under way at once; further ones wait for a connection.
+        connect_s: How long a connection may take to open.
+        limit_s: How long a transaction may take, and how long it may wait for a connection. Then the server
+            counts as away.
+
+    Raises:
+        StoreUnavailable: The server is away.
+        StoreRejected: The server refuses the url or lacks a right, or the schema is newer than this program.
+    """
+    await migrate(url, connect_s=connect_s)
+    async with open_session(url, connections=connections, connect_s=connect_s, limit_s=limit_s) as session:
+        yield TimescaleStore(session)

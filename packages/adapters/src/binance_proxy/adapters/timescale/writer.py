@@ -1,0 +1,183 @@
+"""How a batch of events gets into the tables: once each, all of them or none."""
+
+import struct
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import asyncpg
+from msgspec import Struct, structs
+
+from binance_proxy.adapters.timescale.errors import AlreadyStored, PartitionMissing
+from binance_proxy.adapters.timescale.partitions import DAY_NS, Partitions
+from binance_proxy.adapters.timescale.registry import TimescaleRegistry
+from binance_proxy.adapters.timescale.rows import TABLES, TS_MAX, TS_MIN, Ids, TickTable, pack_file
+from binance_proxy.adapters.timescale.session import Session
+from binance_proxy.application.ports import StoredEvent, StoreRejected
+from binance_proxy.domain.gap import Gap, GapState
+from binance_proxy.domain.instrument import Instrument
+
+CAREFUL_BATCHES = 32
+"""How many batches take the careful way after one that held something already stored."""
+STATES = (GapState.OPEN, GapState.LOST, GapState.REPAIRED)
+"""A gap's state moves to the right only."""
+
+GAPS = """
+INSERT INTO gaps AS kept
+    (instrument_id, stream, first_id, last_id, ts_start, ts_end, ts_event, ts_recv, state)
+SELECT * FROM unnest($1::integer[], $2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[],
+    $6::timestamptz[], $7::timestamptz[], $8::bigint[], $9::text[])
+ON CONFLICT (instrument_id, stream, first_id) DO UPDATE SET state = excluded.state
+    WHERE array_position($10::text[], excluded.state) > array_position($10::text[], kept.state)
+RETURNING xmax = 0 AS is_new
+"""
+
+
+class Copy(Struct, frozen=True):
+    """The rows of one table, ready to be sent."""
+
+    table: TickTable[Any]
+    days: frozenset[int]
+    """The UTC days that the rows lie in, counted from 1970."""
+    rows: int
+    file: bytearray
+    """Ordered by time, instrument and id, so that no two writers of the same rows wait for each other."""
+
+
+class Writer:
+    """Appends batches.
+
+    The fast way is a plain COPY into the tables, which fails as a whole if a single row is there already.
+    Then, and for the next `CAREFUL_BATCHES` batches, as duplicates come in bursts (after a restart, in a
+    backfill), the rows are copied into a temporary table and inserted from there where they are missing.
+    """
+
+    def __init__(self, session: Session, registry: TimescaleRegistry) -> None:
+        self._session = session
+        self._registry = registry
+        self._partitions = Partitions(session)
+        self._careful_batches = 0
+
+    async def append(self, events: Sequence[StoredEvent]) -> int:
+        """Keep the events, as `MarketStore.append` says; return how many were new."""
+        ids = await self._ids({event.instrument for event in events})
+        kinds: dict[type, list[Any]] = defaultdict(list)
+        for event in events:
+            _check_times(event)
+            kinds[type(event)].append(event)
+        gaps = _gap_columns(kinds.pop(Gap, []), ids)
+        copies = [_copy(table, kinds[kind], ids) for kind, table in TABLES.items() if kind in kinds]
+        try:
+            return await self._write(copies, gaps)
+        except PartitionMissing:  # somebody has dropped it since it was made
+            self._partitions.forget()
+            return await self._write(copies, gaps)
+
+    async def _ids(self, instruments: Iterable[Instrument]) -> Ids:
+        """Look up or register the instruments of a batch, and refuse one in other units."""
+        ids = {}
+        for instrument in instruments:
+            recorded = await self._registry.record(instrument)
+            if _units(instrument) != _units(recorded.instrument):
+                raise StoreRejected(
+                    f"{instrument.name} is recorded with other precisions or another time resolution: give"
+                    " its events in the units that `register` returned."
+                )
+            ids[instrument] = recorded.instrument_id
+        return ids
+
+    async def _write(self, copies: Sequence[Copy], gaps: Sequence[list[Any]]) -> int:
+        for copy in copies:
+            await self._partitions.ensure(copy.table.name, copy.days)
+        if not self._careful_batches:
+            try:
+                return await self._transact(copies, gaps, _copy_in)
+            except AlreadyStored:
+                self._careful_batches = CAREFUL_BATCHES
+        self._careful_batches = max(0, self._careful_batches - 1)
+        return await self._transact(copies, gaps, _copy_missing)
+
+    async def _transact(
+        self,
+        copies: Sequence[Copy],
+        gaps: Sequence[list[Any]],
+        send: Callable[[asyncpg.Connection, Copy], Awaitable[int]],
+    ) -> int:
+        """Send everything in one transaction; return how many rows were new."""
+        async with self._session.transaction() as connection:
+            new = 0
+            for copy in copies:
+                new += await send(connection, copy)
+            if gaps:
+                rows = await connection.fetch(GAPS, *gaps, [state.value for state in STATES])
+                new += sum(row["is_new"] for row in rows)
+        return new
+
+
+async def _copy_in(connection: asyncpg.Connection, copy: Copy) -> int:
+    """Copy rows that are all believed to be new straight into their table."""
+    await connection.copy_to_table(
+        copy.table.name, source=copy.file, columns=copy.table.columns, format="binary"
+    )
+    return copy.rows
+
+
+async def _copy_missing(connection: asyncpg.Connection, copy: Copy) -> int:
+    """Copy rows beside their table, and insert those that it lacks; return their number."""
+    table, staged = copy.table, f"staged_{copy.table.name}"
+    await connection.execute(
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {staged} (LIKE {table.name}) ON COMMIT DELETE ROWS"
+    )
+    await connection.copy_to_table(staged, source=copy.file, columns=table.columns, format="binary")
+    columns = ", ".join(table.columns)
+    inserted: str = await connection.execute(
+        f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {staged}"  # noqa: S608  our own words
+        f" ORDER BY ts_event, instrument_id, {table.id_column} ON CONFLICT DO NOTHING"
+    )
+    return int(inserted.rpartition(" ")[2])  # "INSERT 0 17"
+
+
+def _check_times(event: StoredEvent) -> None:
+    """Refuse a time that the key, or the table, would not hold as it is."""
+    times = (event.ts_event, event.start, event.end) if isinstance(event, Gap) else (event.ts_event,)
+    for ts in times:
+        if ts % event.instrument.time_resolution_ns or not TS_MIN <= ts <= TS_MAX:
+            raise StoreRejected(
+                f"{event.instrument.name}: the time {ts} is no whole multiple of the instrument's"
+                f" {event.instrument.time_resolution_ns} ns, or over 64 bits long."
+            )
+
+
+def _copy(table: TickTable[Any], ticks: Sequence[Any], ids: Ids) -> Copy:
+    """Turn the ticks of one kind into rows.
+
+    Raises:
+        StoreRejected: A number is over 64 bits long.
+    """
+    id_of = table.id_of
+    ordered = sorted(ticks, key=lambda tick: (tick.ts_event, ids[tick.instrument], id_of(tick)))
+    try:
+        file = pack_file(table, ordered, ids)
+    except struct.error as error:
+        raise StoreRejected(f"A number in a row for {table.name} does not fit 64 bits.") from error
+    days = frozenset(tick.ts_event // DAY_NS for tick in ordered)
+    return Copy(table, days, len(ordered), file)
+
+
+def _gap_columns(gaps: Iterable[Gap], ids: Ids) -> list[list[Any]]:
+    """Turn gaps into columns for `GAPS`, each gap once, with the last state that it reached."""
+    furthest: dict[tuple[int, str, int], Gap] = {}
+    for gap in gaps:
+        key = (ids[gap.instrument], gap.stream.value, gap.first_id)
+        first = furthest.setdefault(key, gap)
+        if STATES.index(gap.state) > STATES.index(first.state):
+            furthest[key] = structs.replace(first, state=gap.state)
+    rows = []
+    for key, gap in sorted(furthest.items()):
+        times_us = (ts // 1000 for ts in (gap.start, gap.end, gap.ts_event))
+        rows.append((*key, gap.last_id, *times_us, gap.ts_recv, gap.state.value))
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _units(instrument: Instrument) -> tuple[int, int, int]:
+    return instrument.price_precision, instrument.size_precision, instrument.time_resolution_ns

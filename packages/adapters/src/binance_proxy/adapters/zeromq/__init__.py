@@ -1,0 +1,1 @@
+"""The wire: topics and bodies over ZeroMQ sockets."""

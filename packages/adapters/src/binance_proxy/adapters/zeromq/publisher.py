@@ -1,0 +1,197 @@
+"""The PUB side of the wire: one XPUB socket for each encoding."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+import zmq
+from msgspec import Raw
+
+from binance_proxy.adapters.zeromq.bodies import (
+    BodyOf,
+    json_of,
+    levels_in_json,
+    levels_in_msgpack,
+    msgpack_of,
+)
+from binance_proxy.application.ports import PublishedEvent, PublisherRejected
+from binance_proxy.domain.candle import Candle
+from binance_proxy.domain.gap import Gap
+from binance_proxy.domain.instrument import Instrument
+from binance_proxy.domain.tick import TradeTick
+
+PROTOCOL = "1"
+STATUS = "bridge.status"
+WELCOME = "bridge.welcome"
+LISTEN_S = 0.02
+"""How often new subscriptions are looked at."""
+
+
+@dataclass
+class Endpoint:
+    """One socket with one encoding, and what is subscribed to there."""
+
+    socket: zmq.Socket[bytes]
+    encode: Callable[[object], bytes]
+    levels: Callable[[bytes], Raw]
+    prefixes: set[bytes] = field(default_factory=set)
+
+    def wants(self, topic: bytes) -> bool:
+        """Return true if anyone is subscribed to the topic."""
+        return any(topic.startswith(prefix) for prefix in self.prefixes)
+
+    def send(self, topic: bytes, body: object) -> None:
+        """Send two frames. A subscriber whose queue is full loses them, and nobody waits."""
+        with suppress(zmq.Again):
+            self.socket.send_multipart((topic, self.encode(body)), zmq.NOBLOCK)
+
+    def hear(self) -> list[bytes]:
+        """Take in what subscribers said since the last time; return the prefixes that were subscribed to."""
+        new: list[bytes] = []
+        while True:
+            try:
+                message = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return new
+            prefix = message[1:]
+            if message[:1] == b"\x01":
+                self.prefixes.add(prefix)
+                new.append(prefix)
+            elif message[:1] == b"\x00":
+                self.prefixes.discard(prefix)
+
+
+class Topic:
+    """One topic: its name, its count of messages, and the endpoints where somebody listens."""
+
+    __slots__ = ("listeners", "name", "sequence")
+
+    def __init__(self, name: str, endpoints: Sequence[Endpoint]) -> None:
+        self.name = name.encode()
+        self.sequence = 0
+        self.hear(endpoints)
+
+    def hear(self, endpoints: Sequence[Endpoint]) -> None:
+        """Find out anew who listens."""
+        self.listeners = [endpoint for endpoint in endpoints if endpoint.wants(self.name)]
+
+
+class ZmqPublisher:
+    """Sends events as ``topic, body`` on XPUB sockets. Use it in one thread, under a running loop."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], epoch: str) -> None:
+        """Take bound sockets; `open_publisher` makes them. ``epoch`` is the id of this run."""
+        self._endpoints = endpoints
+        self._epoch = epoch
+        self._topics: dict[str, Topic] = {}
+        self._trades: dict[Instrument, Topic] = {}
+        self._orderbooks: dict[Instrument, Topic] = {}
+        self._bodies: dict[Instrument, BodyOf] = {}
+        self._newcomers: set[str] = set()
+
+    def publish(self, event: PublishedEvent) -> None:
+        """Send an event on its topic, with the next sequence number of that topic."""
+        instrument = event.instrument
+        if instrument not in self._bodies:
+            self._bodies[instrument] = BodyOf(instrument, self._epoch)
+            self._trades[instrument] = self._topic(f"{instrument.name}.trades")
+            self._orderbooks[instrument] = self._topic(f"{instrument.name}.orderbook")
+        if isinstance(event, TradeTick):
+            topic = self._trades[instrument]
+        elif isinstance(event, Candle):
+            topic = self._topic(f"{instrument.name}.candles.{event.timeframe.name}")
+        elif isinstance(event, Gap):
+            topic = self._topic(f"{instrument.name}.gaps")
+        else:
+            topic = self._orderbooks[instrument]
+        topic.sequence += 1
+        for endpoint in topic.listeners:
+            body = self._bodies[instrument].make(event, topic.sequence, endpoint.levels)
+            endpoint.send(topic.name, body)
+
+    def publish_status(self, status: dict[str, object]) -> None:
+        """Send the bridge's own state on ``bridge.status``."""
+        self._send_own(STATUS, {"type": "status", "epoch": self._epoch, "protocol": PROTOCOL, **status})
+
+    def newcomers(self) -> frozenset[str]:
+        """Return the topic prefixes that were subscribed to since the last call."""
+        new = frozenset(self._newcomers)
+        self._newcomers.clear()
+        return new
+
+    def hear(self) -> None:
+        """Take in new subscriptions, and welcome those who asked to be."""
+        before = [set(endpoint.prefixes) for endpoint in self._endpoints]
+        heard = [prefix for endpoint in self._endpoints for prefix in endpoint.hear()]
+        if before != [endpoint.prefixes for endpoint in self._endpoints]:
+            for topic in self._topics.values():
+                topic.hear(self._endpoints)
+        self._newcomers.update(prefix.decode(errors="replace") for prefix in heard)
+        if any(WELCOME.encode().startswith(prefix) for prefix in heard):
+            self._send_own(WELCOME, {"type": "welcome", "epoch": self._epoch, "protocol": PROTOCOL})
+
+    def _send_own(self, name: str, body: dict[str, object]) -> None:
+        topic = self._topic(name)
+        topic.sequence += 1
+        for endpoint in topic.listeners:
+            endpoint.send(topic.name, body | {"sequence": topic.sequence})
+
+    def _topic(self, name: str) -> Topic:
+        topic = self._topics.get(name)
+        if topic is None:
+            topic = self._topics[name] = Topic(name, self._endpoints)
+        return topic
+
+
+@asynccontextmanager
+async def open_publisher(
+    *, json: str, msgpack: str, epoch: str, high_water: int, linger_s: float
+) -> AsyncIterator[ZmqPublisher]:
+    """Bind both endpoints and send on them until the block is left.
+
+    Args:
+        json: Address of the JSON endpoint, such as ``tcp://127.0.0.1:5555``.
+        msgpack: Address of the MessagePack endpoint.
+        epoch: Id of this run; it is in every body.
+        high_water: Messages that may wait for one subscriber; more are lost to it.
+        linger_s: How long messages that are still on their way may take after the end.
+
+    Raises:
+        PublisherRejected: An address is taken or cannot be bound.
+    """
+    context = zmq.Context()
+    try:
+        endpoints = [
+            Endpoint(_bind(context, json, high_water), json_of, levels_in_json),
+            Endpoint(_bind(context, msgpack, high_water), msgpack_of, levels_in_msgpack),
+        ]
+        publisher = ZmqPublisher(endpoints, epoch)
+        listening = asyncio.create_task(_listen(publisher))
+        try:
+            yield publisher
+        finally:
+            listening.cancel()
+            with suppress(asyncio.CancelledError):
+                await listening
+    finally:
+        await asyncio.to_thread(context.destroy, linger=int(linger_s * 1000))
+
+
+def _bind(context: zmq.Context[zmq.Socket[bytes]], address: str, high_water: int) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.XPUB)
+    socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # each subscriber is heard, not only the first to a topic
+    socket.setsockopt(zmq.SNDHWM, high_water)
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        in_use = error.errno == zmq.EADDRINUSE
+        why = "it is in use, by another bridge perhaps" if in_use else error.strerror or str(error)
+        raise PublisherRejected(f"cannot publish on {address}: {why}") from error
+    return socket
+
+
+async def _listen(publisher: ZmqPublisher) -> None:
+    while True:
+        publisher.hear()
+        await asyncio.sleep(LISTEN_S)

@@ -1,0 +1,215 @@
+"""Record a feed: check every tick, keep the books and candles, publish at once, store for good.
+
+One reader takes the events of the feed in order. What happens to an event happens at once and without
+waiting: sequence check, book, candles, publishing. Storing is left to writers behind a bounded buffer, so
+that a slow store does not slow publishing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from binance_proxy.application.buffer import StoreBuffer
+from binance_proxy.application.ports import Clock, MarketFeed, MarketStore, PairRegistry, Publisher
+from binance_proxy.application.track import Intervals, Report, Track
+from binance_proxy.domain.candle import SECOND_NS, Timeframe
+from binance_proxy.domain.instrument import Instrument
+from binance_proxy.domain.tick import BadFrame, BookSnapshot, Disconnect, MarketEvent, QuoteTick, TradeTick
+
+log = logging.getLogger(__name__)
+
+TURN = 128
+"""Events after which other tasks get a turn, however fast the feed is."""
+HOUSEKEEPING_NS = SECOND_NS // 5
+
+
+@dataclass(frozen=True)
+class RecordSettings:
+    """How a feed is recorded."""
+
+    timeframes: tuple[str, ...] = ("1m", "5m")
+    """Candles that are kept and published."""
+    candle_interval_s: float = 1.0
+    """How often an open candle is published at most, in the time of the feed."""
+    snapshot_interval_s: float = 300.0
+    """How often a whole book is stored, in the time of the feed."""
+    buffer: int = 2_000_000
+    """Events and levels that may wait for the store, about 100 bytes each. Once so many wait, the feed is
+    read no faster than the store writes; nothing is dropped."""
+    batch: int = 40_000
+    """Events and levels that are written at once."""
+    batch_age_s: float = 0.1
+    """How long an event waits for its batch to fill."""
+    writers: int = 2
+    """Batches that are on their way to the store at a time."""
+    flush_timeout_s: float = 60.0
+    """How long a stop waits for the store."""
+
+
+class Recording:
+    """One feed on its way to one store and one publisher."""
+
+    def __init__(
+        self,
+        *,
+        feed: MarketFeed,
+        store: MarketStore,
+        registry: PairRegistry,
+        publisher: Publisher,
+        clock: Clock,
+        settings: RecordSettings,
+        publish_snapshot_s: float,
+    ) -> None:
+        """Take the ports; nothing is read before `run`."""
+        self.report = Report()
+        self.instruments: Sequence[Instrument] = ()
+        self._feed = feed
+        self._store = store
+        self._registry = registry
+        self._publisher = publisher
+        self._clock = clock
+        self._settings = settings
+        self._publish_snapshot_s = publish_snapshot_s
+        self._buffer = StoreBuffer(settings.buffer)
+        self._in_flight = 0
+        self._tracks: dict[Instrument, Track] = {}
+
+    async def prepare(self) -> Sequence[Instrument]:
+        """Find out what will be recorded, and fix the units of what is new.
+
+        Raises:
+            FeedRejected: The source cannot be read.
+            StoreUnavailable: The store is away.
+        """
+        described = await self._feed.instruments(await self._registry.pairs())
+        self.instruments = [await self._registry.register(instrument) for instrument in described]
+        timeframes = tuple(Timeframe(name) for name in self._settings.timeframes)
+        intervals = Intervals(
+            candle_s=self._settings.candle_interval_s,
+            publish_snapshot_s=self._publish_snapshot_s,
+            store_snapshot_s=self._settings.snapshot_interval_s,
+        )
+        for instrument in self.instruments:
+            self._tracks[instrument] = Track(
+                instrument,
+                self._feed,
+                self._publisher,
+                self._buffer,
+                self.report,
+                timeframes=timeframes,
+                intervals=intervals,
+            )
+        return self.instruments
+
+    async def run(self, stop: asyncio.Event) -> Report:
+        """Record until the feed ends or ``stop`` is set; then store what is still on its way.
+
+        Raises:
+            FeedRejected: The feed cannot be read any further. What came before is stored.
+            StoreRejected: The store refuses. The report says how many events it did not get.
+        """
+        reading = asyncio.create_task(self._read())
+        housekeeping = asyncio.create_task(self._keep_house())
+        writers = [asyncio.create_task(self._write()) for _ in range(self._settings.writers)]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({reading, stopping, *writers}, return_when=asyncio.FIRST_COMPLETED)
+            reading.cancel()
+            await asyncio.wait({reading})
+            self._buffer.close()
+            await asyncio.wait(writers, timeout=self._settings.flush_timeout_s)
+        finally:
+            tasks = [reading, housekeeping, stopping, *writers]
+            for task in tasks:
+                task.cancel()
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for track in self._tracks.values():
+            track.publish_open_candles()
+            track.publish_snapshot()
+        self._publisher.publish_status(self.status())
+        self.report.unstored = self.waiting
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+        return self.report
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for the store."""
+        return len(self._buffer) + self._in_flight
+
+    def status(self) -> dict[str, object]:
+        """Describe the state of the recording, as ``bridge.status`` shows it."""
+        report = self.report
+        return {
+            "ts_recv": self._clock.now(),
+            "instruments": {
+                track.instrument.name: "in step" if track.in_step else "stale"
+                for track in self._tracks.values()
+            },
+            "trades": report.trades,
+            "quotes": report.quotes,
+            "applied": report.applied,
+            "snapshots": report.snapshots,
+            "duplicates": report.duplicates,
+            "gaps": report.gaps,
+            "repaired": report.repaired,
+            "resyncs": report.resyncs,
+            "disconnects": report.disconnects,
+            "stored": report.stored,
+            "bad_frames": dict(report.bad),
+            "waiting": self.waiting,
+        }
+
+    async def _read(self) -> None:
+        events = 0
+        async with aclosing(self._feed.stream(self.instruments)) as stream:
+            async for event in stream:
+                self._take(event)
+                events += 1
+                if self._buffer.is_full:
+                    await self._buffer.room()
+                elif events % TURN == 0:
+                    await asyncio.sleep(0)
+
+    def _take(self, event: MarketEvent) -> None:
+        if isinstance(event, TradeTick):
+            self._tracks[event.instrument].trade(event)
+        elif isinstance(event, QuoteTick):
+            self._tracks[event.instrument].quote(event)
+        elif isinstance(event, BookSnapshot):
+            self._tracks[event.instrument].snapshot(event)
+        elif isinstance(event, BadFrame):
+            self.report.skip(event)
+        else:
+            self._disconnect(event)
+
+    def _disconnect(self, event: Disconnect) -> None:
+        self.report.disconnects += 1
+        log.warning("the connection was lost: %s", event.reason)
+        for instrument in event.instruments:
+            self._tracks[instrument].disconnect()
+
+    async def _write(self) -> None:
+        while batch := await self._buffer.take(self._settings.batch, self._settings.batch_age_s):
+            self._in_flight += len(batch)
+            new = await self._store.append(batch)
+            self._in_flight -= len(batch)
+            self.report.new += new
+            self.report.stored += len(batch)
+
+    async def _keep_house(self) -> None:
+        """Give newcomers the books at once, and tell everybody once a second how things are."""
+        ticks = 0
+        while True:
+            await self._clock.sleep_until(self._clock.now() + HOUSEKEEPING_NS)
+            new = self._publisher.newcomers()
+            for track in self._tracks.values():
+                topic = f"{track.instrument.name}.orderbook"
+                if any(topic.startswith(prefix) for prefix in new):
+                    track.publish_snapshot()
+            ticks += 1
+            if ticks * HOUSEKEEPING_NS % SECOND_NS == 0:
+                self._publisher.publish_status(self.status())

@@ -1,0 +1,59 @@
+"""What every test folder shares."""
+
+from collections.abc import AsyncIterator
+from itertools import count
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from hypothesis import settings
+
+from binance_proxy.adapters.embedded.postgres import open_postgres
+from binance_proxy.adapters.timescale.schema import migrate
+
+# A slow machine is no fault of the code, and a stopwatch would make a property fail now and then.
+settings.register_profile("steady", deadline=None, print_blob=True)
+settings.load_profile("steady")
+
+_NUMBER = count(1)
+
+
+def named(url: str, database: str) -> str:
+    """Return the address of another database on the same server."""
+    return f"{url.rpartition('/')[0]}/{database}"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """A real PostgreSQL for the whole session, with a database `migrated` to copy from."""
+    async with open_postgres(tmp_path_factory.mktemp("postgres"), owner="pytest") as server:
+        admin = await asyncpg.connect(server.url)
+        await admin.execute("CREATE DATABASE migrated")
+        await migrate(named(server.url, "migrated"))
+        await admin.close()
+        yield server.url
+
+
+@pytest.fixture
+async def database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database of its own, at the newest revision."""
+    async for url in _fresh(postgres_url, "migrated"):
+        yield url
+
+
+@pytest.fixture
+async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database of its own, without a schema."""
+    async for url in _fresh(postgres_url, "template0"):
+        yield url
+
+
+async def _fresh(postgres_url: str, template: str) -> AsyncIterator[str]:
+    name = f"test_{next(_NUMBER)}"
+    admin = await asyncpg.connect(postgres_url)
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield named(postgres_url, name)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()

@@ -1,0 +1,16 @@
+"""The registry in PostgreSQL keeps the registry's promises."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from binance_proxy.adapters.timescale.registry import TimescaleRegistry
+from binance_proxy.adapters.timescale.store import open_timescale
+from contract.pair_registry import PairRegistryContract
+
+
+class TestTimescaleRegistry(PairRegistryContract):
+    @pytest.fixture
+    async def registry(self, database_url: str) -> AsyncIterator[TimescaleRegistry]:
+        async with open_timescale(database_url) as store:
+            yield store.registry
