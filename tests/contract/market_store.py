@@ -275,10 +275,13 @@ class MarketStoreContract:
     async def test_scans_more_than_fits_a_page(self, store: MarketStore, *, newest_first: bool) -> None:
         trades = [trade(number, number // 1_500) for number in range(5_000)]
         await store.append(trades)
+        snapshots = [snapshot(number) for number in range(50)]
+        await store.append(snapshots)
         gaps = [gap(n // 2, ts_event=T0, stream=list(Stream)[n % 2]) for n in range(4_001)]
         await store.append(gaps)
         step = -1 if newest_first else 1
         assert await scan(store, TradeTick, newest_first=newest_first) == trades[::step]
+        assert await scan(store, BookSnapshot, newest_first=newest_first) == snapshots[::step]
         found = await scan(store, Gap, newest_first=newest_first)
         assert len(found) == len(set(found)) == 4_001
         assert [one.first_id for one in found] == [one.first_id for one in gaps][::step]
@@ -312,9 +315,7 @@ class MarketStoreContract:
 
     # candles
 
-    @pytest.mark.parametrize(
-        "name", ["1s", "7s", "1m", "5m", "4h", "1d", "3d", "1w", "2w", "1mo", "3mo", "5mo"]
-    )
+    @pytest.mark.parametrize("name", ["1s", "7s", "1m", "4h", "1d", "3d", "1w", "2w", "1mo", "5mo"])
     @pytest.mark.parametrize("seed", [1, 2])
     async def test_candles_equal_a_fold(self, store: MarketStore, name: str, seed: int) -> None:
         length_ms = Timeframe(name).period(T0)[1] - Timeframe(name).period(T0)[0]

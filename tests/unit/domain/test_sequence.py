@@ -200,10 +200,18 @@ class TestIdSequence:
             assert arrival is Arrival.SEEN
             assert (sequence.last_id, sequence.missing) == (7, [])
 
-    def test_what_lies_before_the_first_is_seen_for_nothing_is_known_of_it(self):
+    def test_what_lies_right_before_the_first_came_late_and_is_new(self):
         sequence, arrival = fed(100, (90, 99))
-        assert arrival is Arrival.SEEN
-        assert (sequence.last_id, sequence.missing) == (100, [])
+        assert arrival is Arrival.LATE
+        assert (sequence.first_id, sequence.last_id, sequence.missing) == (90, 100, [])
+        assert sequence.feed(95, 95) is Arrival.SEEN
+
+    def test_what_lies_further_before_the_first_shows_a_hole_between(self):
+        sequence, arrival = fed(100, (90, 97))
+        assert arrival is Arrival.SKIPPED
+        assert sequence.opened == Hole(98, 99)
+        assert sequence.feed(98, 99) is Arrival.LATE
+        assert sequence.closed == [Hole(98, 99)]
 
     def test_a_late_arrival_closes_its_hole(self):
         sequence, arrival = fed(5, 9, (6, 8))
@@ -314,30 +322,29 @@ def test_equals_a_set_of_all_ids(feeds):
     sequence = IdSequence()
     arrived: set[int] = set()
     holes: list[set[int]] = []
-    lowest = 0
     for first, last in feeds:
         ids = set(range(first, last + 1))
         open_before = [hole for hole in holes if not hole <= arrived]
-        highest = max(arrived, default=first - 1)
-        lowest = lowest or first
+        lowest, highest = min(arrived, default=first), max(arrived, default=first - 1)
         fills = any(ids & (hole - arrived) for hole in holes)
         arrival = sequence.feed(first, last)
-        arrived |= {number for number in ids if number >= lowest}
+        arrived |= ids
 
-        if first > highest + 1:
+        if first > highest + 1 or last < lowest - 1:
             assert arrival is Arrival.SKIPPED
-            holes.append(set(range(highest + 1, first)))
-            assert sequence.opened == Hole(highest + 1, first - 1)
-        elif fills:
+            between = (highest + 1, first - 1) if first > highest else (last + 1, lowest - 1)
+            holes.append(set(range(between[0], between[1] + 1)))
+            assert sequence.opened == Hole(*between)
+        elif fills or first < lowest:
             assert arrival is Arrival.LATE
-            closed = [hole for hole in open_before if hole <= arrived]
+            closed = sorted((hole for hole in open_before if hole <= arrived), key=min)
             assert sequence.closed == [Hole(min(hole), max(hole)) for hole in closed]
         else:
             assert arrival is (Arrival.NEXT if last > highest else Arrival.SEEN)
 
-        assert sequence.last_id == max(arrived)
+        assert (sequence.first_id, sequence.last_id) == (min(arrived), max(arrived))
         missing = [number for start, end in sequence.missing for number in range(start, end + 1)]
-        assert missing == [number for number in range(lowest, max(arrived)) if number not in arrived]
+        assert missing == [number for number in range(min(arrived), max(arrived)) if number not in arrived]
 
 
 @given(st.permutations(range(12)))

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from binance_proxy.application.ports import StoredEvent
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick
@@ -26,7 +27,7 @@ class StoreBuffer:
         """Take the weight, in events and levels, from which on the queue is full."""
         self._limit = limit
         self._events: deque[StoredEvent] = deque()
-        self._closed = False
+        self._closing = asyncio.Event()
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -60,11 +61,18 @@ class StoreBuffer:
         Waits up to ``age_s`` for a batch to fill after its first event. An empty answer means that the
         queue was closed and everything has been taken.
         """
-        while not self._events and not self._closed:
-            self._filled.clear()
-            await self._filled.wait()
-        if self.weight < limit and not self._closed:
-            await asyncio.sleep(age_s)
+        while True:
+            while not self._events and not self._closing.is_set():
+                self._filled.clear()
+                await self._filled.wait()
+            if self.weight < limit and not self._closing.is_set():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), age_s)
+            batch = self._next(limit)
+            if batch or self._closing.is_set():  # else another taker was faster
+                return batch
+
+    def _next(self, limit: int) -> list[StoredEvent]:
         batch: list[StoredEvent] = []
         taken = 0
         while self._events and taken < limit:
@@ -73,11 +81,9 @@ class StoreBuffer:
             batch.append(event)
         self.weight -= taken
         self._emptied.set()
-        if not batch and not self._closed:  # another taker was faster
-            return await self.take(limit, age_s)
         return batch
 
     def close(self) -> None:
         """Let takers have the rest, and then nothing more."""
-        self._closed = True
+        self._closing.set()
         self._filled.set()

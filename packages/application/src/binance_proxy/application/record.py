@@ -125,11 +125,11 @@ class Recording:
             for task in tasks:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            self.report.unstored = self.waiting
         for track in self._tracks.values():
             track.publish_open_candles()
             track.publish_snapshot()
         self._publisher.publish_status(self.status())
-        self.report.unstored = self.waiting
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome

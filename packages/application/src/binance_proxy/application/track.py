@@ -213,6 +213,7 @@ class Track:
         log.warning(
             "%s %s: ids %d to %d are missing", self.instrument.name, stream, hole.first_id, hole.last_id
         )
+        start, end = sorted((self._ts_event[stream], tick.ts_event))
         gap = Gap(
             instrument=self.instrument,
             ts_event=tick.ts_event,
@@ -220,8 +221,8 @@ class Track:
             stream=stream,
             first_id=hole.first_id,
             last_id=hole.last_id,
-            start=self._ts_event[stream],
-            end=tick.ts_event,
+            start=start,
+            end=end,
         )
         self._tell(hole, gap)
         if len(self._gaps) > 2 * IdSequence.MAX_HOLES:

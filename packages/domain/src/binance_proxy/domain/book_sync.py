@@ -51,7 +51,8 @@ class BookSync:
         if self.book is not None and snapshot.last_update_id <= self.book.last_update_id:
             return None
         book = OrderBook(snapshot)
-        applied = tuple(tick for tick in self._waiting if book.apply(tick))
+        in_order = sorted(self._waiting, key=lambda tick: tick.last_update_id)
+        applied = tuple(tick for tick in in_order if book.apply(tick))
         self._waiting.clear()
         self.book = book
         return applied

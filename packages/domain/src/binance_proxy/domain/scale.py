@@ -6,6 +6,7 @@ A value with ``precision`` p is held as ``value * 10**p``. Sums and equality are
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import chain
 
 from binance_proxy.domain.errors import ScaleError
 
@@ -66,6 +67,12 @@ def from_float(value: float, precision: int) -> int:
 
 def to_text(units: int, precision: int) -> str:
     """Write units as the shortest plain decimal: ``"3050.12"``, ``"0"``; never an exponent."""
+    if -(10**FLOAT_DIGITS) < units < 10**FLOAT_DIGITS:
+        text = repr(
+            units / 10**precision
+        )  # the shortest text of the float is the exact decimal, FLOAT_DIGITS
+        if "e" not in text:
+            return text.removesuffix(".0")
     sign = "-" if units < 0 else ""
     digits = str(abs(units)).rjust(precision + 1, "0")
     if precision == 0:
@@ -98,8 +105,14 @@ class FloatLevels:
         self._too_fine = b"." + b"0" * (min(price_precision, size_precision) + 1)
 
     def are_plain(self, text: bytes) -> bool:
-        """Return true only if no number in the JSON text has a minus or more decimals than the precision."""
-        return b"-" not in text and self._too_fine not in text.translate(self._SHAPE, b'[]{}:"')
+        """Return true only if every number in the arrays of a JSON text is plain.
+
+        A plain number has no minus, no exponent, no escaped digit and no more decimals than the precision.
+        """
+        start = text.find(b"[")  # a key in front of the arrays may have an e
+        if b"-" in text or b"\\" in text or text.find(b"e", start) >= 0 or text.find(b"E", start) >= 0:
+            return False
+        return self._too_fine not in text.translate(self._SHAPE, b'[]{}:"')
 
     def to_units(self, levels: Sequence[tuple[float, float]]) -> tuple[tuple[int, int], ...] | None:
         """Return (price, size) in units, for floats parsed from text that `are_plain`.
@@ -109,8 +122,7 @@ class FloatLevels:
         """
         if not levels:
             return ()
-        prices, sizes = zip(*levels, strict=True)
-        if not (min(prices) > 0 and max(prices) < self._price_limit and max(sizes) < self._size_limit):
+        if not (min(levels)[0] > 0 and self._all_below(levels, self._price_limit, self._size_limit)):
             return None
         price_unit, size_unit = self._price_unit, self._size_unit
         try:
@@ -120,10 +132,15 @@ class FloatLevels:
 
     def to_floats(self, levels: Sequence[tuple[int, int]]) -> list[tuple[float, float]] | None:
         """Return floats whose shortest text is the exact decimal of each unit; `None` if one is too long."""
-        if not levels:
-            return []
-        prices, sizes = zip(*levels, strict=True)
-        if max(prices) >= 10**FLOAT_DIGITS or max(sizes) >= 10**FLOAT_DIGITS:
+        if not self._all_below(levels, 10**FLOAT_DIGITS, 10**FLOAT_DIGITS):
             return None
         price_unit, size_unit = self._price_unit, self._size_unit
         return [(price / price_unit, size / size_unit) for price, size in levels]
+
+    @staticmethod
+    def _all_below(levels: Sequence[tuple[float, float]], price_limit: float, size_limit: float) -> bool:
+        """Return whether all prices and sizes, none of them negative, are below their limits."""
+        # One sum over everything settles nearly all cases for half of what two maxima cost.
+        if sum(chain.from_iterable(levels)) < min(price_limit, size_limit):
+            return True
+        return all(price < price_limit and size < size_limit for price, size in levels)

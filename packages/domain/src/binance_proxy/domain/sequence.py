@@ -115,9 +115,9 @@ class Arrival(Enum):
     SKIPPED = "skipped"
     """Behind a new hole."""
     LATE = "late"
-    """Out of a hole that was known."""
+    """Out of a hole that was known, or before the first that arrived."""
     SEEN = "seen"
-    """Nothing in it is new, or it lies before the first that ever arrived, of which nothing is known."""
+    """Nothing in it is new."""
 
 
 class IdSequence:
@@ -130,6 +130,8 @@ class IdSequence:
     MAX_HOLES = 10_000
 
     def __init__(self) -> None:
+        self.first_id: int | None = None
+        """The lowest id that has arrived."""
         self.last_id: int | None = None
         """The highest id that has arrived."""
         self.opened: Hole | None = None
@@ -151,7 +153,10 @@ class IdSequence:
         """
         if first_id > last_id:
             raise TickRejected(f"ids {first_id} to {last_id} run backwards")
-        if self.last_id is None or first_id == self.last_id + 1:
+        if self.last_id is None or self.first_id is None:
+            self.first_id, self.last_id = first_id, last_id
+            return Arrival.NEXT
+        if first_id == self.last_id + 1:
             self.last_id = last_id
             return Arrival.NEXT
         if first_id > self.last_id:
@@ -161,10 +166,24 @@ class IdSequence:
             self.last_id = last_id
             return Arrival.SKIPPED
         filled = self._fill(first_id, last_id)
+        if first_id < self.first_id:
+            self.last_id = max(self.last_id, last_id)
+            return self._begin_earlier(first_id, last_id)
         if last_id > self.last_id:
             self.last_id = last_id
             return Arrival.LATE if filled else Arrival.NEXT
         return Arrival.LATE if filled else Arrival.SEEN
+
+    def _begin_earlier(self, first_id: int, last_id: int) -> Arrival:
+        """Take ids from before the first one: a stream that began with a message overtaken by another."""
+        between = Hole(last_id + 1, self.first_id - 1) if self.first_id is not None else None
+        self.first_id = first_id
+        if between is None or between.first_id > between.last_id:
+            return Arrival.LATE
+        self.opened = between
+        self._missing.insert(0, (between.first_id, between.last_id, between))
+        self._forget()
+        return Arrival.SKIPPED
 
     def _fill(self, first_id: int, last_id: int) -> bool:
         """Take the ids out of the holes; true if any of them was missing."""

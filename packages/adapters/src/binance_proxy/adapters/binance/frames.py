@@ -5,16 +5,17 @@ Source: Binance Spot, "WebSocket Streams"; Binance USD-M Futures, "WebSocket Mar
 
 import re
 from collections.abc import Iterable
-from typing import Literal
+from contextlib import suppress
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from binance_proxy.adapters.binance.symbols import slashed
 from binance_proxy.application.ports import FrameRejected
 from binance_proxy.domain.errors import ScaleError, TickRejected
 from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS, Instrument, Market
-from binance_proxy.domain.scale import FloatLevels, to_units
+from binance_proxy.domain.scale import INT64_MAX, FloatLevels, to_units
 from binance_proxy.domain.tick import BookSnapshot, Levels, QuoteTick, Side, TradeTick
 
 FIRST_MICROSECOND = 10**14
@@ -23,6 +24,8 @@ FIRST_MICROSECOND = 10**14
 _HEAD = re.compile(rb'\s*\{\s*"stream"\s*:\s*"([^"@]+)@([^"]*)"')
 _ON_BOOK = {None, "MARKET"}
 
+_Id: TypeAlias = Annotated[int, Meta(ge=0, le=INT64_MAX)]
+_FloatId: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # a lax decoder reads 2e3 by way of a float
 _TextLevels = list[tuple[str, str]]
 _FloatLevels = list[tuple[float, float]]
 
@@ -30,7 +33,7 @@ _FloatLevels = list[tuple[float, float]]
 class _Trade(Struct, gc=False):
     e: Literal["trade"]
     s: str
-    t: int
+    t: _Id
     p: str
     q: str
     T: int
@@ -41,11 +44,11 @@ class _Trade(Struct, gc=False):
 class _AggregatedTrade(Struct, gc=False):
     e: Literal["aggTrade"]
     s: str
-    a: int
+    a: _Id
     p: str
     q: str
-    f: int
-    l: int  # noqa: E741  Binance's name
+    f: _Id
+    l: _Id  # noqa: E741  Binance's name
     T: int
     m: bool
 
@@ -53,24 +56,24 @@ class _AggregatedTrade(Struct, gc=False):
 class _Depth(Struct, gc=False):
     e: Literal["depthUpdate"]
     s: str
-    E: int
-    U: int
-    u: int
+    E: _FloatId
+    U: _FloatId
+    u: _FloatId
     b: _FloatLevels
     a: _FloatLevels
-    pu: int | None = None
-    T: int | None = None
+    pu: _FloatId | None = None
+    T: _FloatId | None = None
 
 
 class _ExactDepth(Struct, gc=False):
     e: Literal["depthUpdate"]
     s: str
     E: int
-    U: int
-    u: int
+    U: _Id
+    u: _Id
     b: _TextLevels
     a: _TextLevels
-    pu: int | None = None
+    pu: _Id | None = None
     T: int | None = None
 
 
@@ -91,7 +94,7 @@ class _ExactDepthFrame(Struct, gc=False):
 
 
 class _RestDepth(Struct, gc=False):
-    lastUpdateId: int  # noqa: N815  Binance's name
+    lastUpdateId: _Id  # noqa: N815  Binance's name
     bids: _TextLevels
     asks: _TextLevels
     E: int | None = None
@@ -162,25 +165,31 @@ class BinanceFrames:
             FrameRejected: The frame is broken, of an unknown symbol, or says something impossible.
         """
         head = _HEAD.match(raw)
-        if head is None:
-            return self._snapshot(raw, ts_recv, home)
-        stream = head[2].partition(b"@")[0]
-        known = self._known.get(head[1].lower())
-        if known is None:
-            raise FrameRejected("unknown symbol", f"{head[1].decode(errors='replace')} is not being recorded")
         try:
-            if stream == b"trade":
-                return self._trade(_decode_trade(raw).data, known, ts_recv)
-            if stream == b"depth":
-                return self._quote(raw, known, ts_recv)
-            if stream == b"aggTrade":
-                return self._aggregated_trade(_decode_aggregated_trade(raw).data, known, ts_recv)
+            if head is None:
+                return self._snapshot(raw, ts_recv, home)
+            known = self._known.get(head[1].lower())
+            if known is None:
+                name = head[1].decode(errors="replace")
+                raise FrameRejected("unknown symbol", f"{name} is not being recorded")
+            tick = self._tick(head[2].partition(b"@")[0], raw, known, ts_recv)
         except msgspec.ValidationError as error:
             raise FrameRejected("missing or wrong field", str(error)) from error
-        except msgspec.DecodeError as error:
-            raise FrameRejected("broken JSON", str(error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise FrameRejected("broken JSON", f"{error}: {_begin(raw)}") from error
         except (ScaleError, TickRejected) as error:
             raise FrameRejected("impossible number", str(error)) from error
+        if tick is not None:
+            known.ts_event = tick.ts_event
+        return tick
+
+    def _tick(self, stream: bytes, raw: bytes, known: _Known, ts_recv: int) -> TradeTick | QuoteTick | None:
+        if stream == b"trade":
+            return self._trade(_decode_trade(raw).data, known, ts_recv)
+        if stream == b"depth":
+            return self._quote(raw, known, ts_recv)
+        if stream == b"aggTrade":
+            return self._aggregated_trade(_decode_aggregated_trade(raw).data, known, ts_recv)
         return None
 
     def _trade(self, trade: _Trade, known: _Known, ts_recv: int) -> TradeTick:
@@ -188,7 +197,7 @@ class BinanceFrames:
         return _possible(
             TradeTick(
                 instrument=instrument,
-                ts_event=self._time(known, trade.T),
+                ts_event=_time(known, trade.T),
                 ts_recv=ts_recv,
                 trade_id=trade.t,
                 price=to_units(trade.p, instrument.price_precision),
@@ -207,7 +216,7 @@ class BinanceFrames:
         return _possible(
             TradeTick(
                 instrument=instrument,
-                ts_event=self._time(known, trade.T),
+                ts_event=_time(known, trade.T),
                 ts_recv=ts_recv,
                 trade_id=trade.a,
                 price=to_units(trade.p, instrument.price_precision),
@@ -221,17 +230,22 @@ class BinanceFrames:
     def _quote(self, raw: bytes, known: _Known, ts_recv: int) -> QuoteTick:
         depth: _Depth | _ExactDepth
         bids = asks = None
-        if known.levels.are_plain(raw):
-            depth = _decode_depth(raw).data
-            bids, asks = known.levels.to_units(depth.b), known.levels.to_units(depth.a)
+        start = raw.find(b"[")
+        if known.levels.are_plain(raw) and b"." not in raw[:start]:
+            with suppress(msgspec.ValidationError):  # the exact decoder says what is wrong, if anything is
+                depth = _decode_depth(raw).data
+                if raw.count(b'"', start) == 4 * (len(depth.b) + len(depth.a)) + 2:  # all are text
+                    bids, asks = known.levels.to_units(depth.b), known.levels.to_units(depth.a)
         if bids is None or asks is None:
             depth = _decode_exact_depth(raw).data
             bids, asks = _levels(depth.b, known.instrument), _levels(depth.a, known.instrument)
+        if depth.pu is None and self.market is Market.USDM:
+            raise FrameRejected("missing or wrong field", f"update {depth.u} has no `pu`")
         if depth.u < depth.U or (depth.pu is not None and depth.pu >= depth.U):
             raise TickRejected(f"update {depth.u} has ids that run backwards")
         return QuoteTick(
             instrument=_same_symbol(known, depth.s),
-            ts_event=self._time(known, depth.T or depth.E),
+            ts_event=_time(known, depth.T or depth.E),
             ts_recv=ts_recv,
             first_update_id=depth.U,
             last_update_id=depth.u,
@@ -245,21 +259,17 @@ class BinanceFrames:
             depth = _decode_rest_depth(raw)
         except msgspec.ValidationError as error:
             raise FrameRejected("not a frame of Binance", f"{error}: {_begin(raw)}") from error
-        except msgspec.DecodeError as error:
-            raise FrameRejected("broken JSON", f"{error}: {_begin(raw)}") from error
         known = self._known.get(home.symbol.replace("/", "").lower().encode()) if home else None
         if known is None:
             raise FrameRejected(
                 "snapshot of no pair", "it cannot be told which of several pairs it belongs to"
             )
-        try:
-            bids, asks = _levels(depth.bids, known.instrument), _levels(depth.asks, known.instrument)
-            # A spot snapshot has no time. The venue's clock, as last heard before it arrived, is the nearest
-            # known time that is not ahead of it.
-            said = depth.T or depth.E
-            ts_event = self._time(known, said) if said is not None else known.ts_event or ts_recv
-        except (ScaleError, TickRejected) as error:
-            raise FrameRejected("impossible number", str(error)) from error
+        bids, asks = _levels(depth.bids, known.instrument), _levels(depth.asks, known.instrument)
+        # A spot snapshot has no time. The venue's clock, as last heard before it arrived, is the nearest
+        # known time that is not ahead of it.
+        said = depth.T or depth.E
+        heard = known.ts_event or ts_recv - ts_recv % known.resolution_ns
+        ts_event = heard if said is None else _time(known, said)
         return BookSnapshot(
             instrument=known.instrument,
             ts_event=ts_event,
@@ -269,14 +279,13 @@ class BinanceFrames:
             asks=asks,
         )
 
-    def _time(self, known: _Known, time: int) -> int:
-        """Return a time of Binance's, in ms or µs, as ns at the resolution of the instrument."""
-        if time <= 0:
-            raise TickRejected(f"time {time} lies before all trading")
-        ts_event = time * (MILLISECOND_NS if time < FIRST_MICROSECOND else MICROSECOND_NS)
-        ts_event -= ts_event % known.resolution_ns
-        known.ts_event = ts_event
-        return ts_event
+
+def _time(known: _Known, time: int) -> int:
+    """Return a time of Binance's, in ms or µs, as ns at the resolution of the instrument."""
+    ts_event = time * (MILLISECOND_NS if time < FIRST_MICROSECOND else MICROSECOND_NS)
+    if not 0 < ts_event <= INT64_MAX:
+        raise TickRejected(f"time {time} is before or behind all trading")
+    return ts_event - ts_event % known.resolution_ns
 
 
 def _same_symbol(known: _Known, symbol: str) -> Instrument:
@@ -290,8 +299,6 @@ def _possible(trade: TradeTick) -> TradeTick:
         raise TickRejected(f"trade {trade.trade_id} has a price that is not above zero")
     if trade.size <= 0:
         raise TickRejected(f"trade {trade.trade_id} has a size that is not above zero")
-    if trade.trade_id < 0:
-        raise TickRejected(f"trade {trade.trade_id} has an id below zero")
     return trade
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from binance_proxy.application.ports import FeedRejected
+from binance_proxy.domain.scale import INT64_MAX
 from binance_proxy.domain.tick import BadFrame
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -46,7 +47,7 @@ def read_lines(path: Path) -> Iterator[Line | BadFrame]:
             for line in gzip.GzipFile(fileobj=opened) if zipped else opened:
                 number += 1
                 stamp, _, raw = line.partition(b" ")
-                if stamp.isdigit() and raw:
+                if stamp.isdigit() and len(stamp) <= 19 and int(stamp) <= INT64_MAX and raw:
                     ts_recv = int(stamp)
                     yield Line(ts_recv, raw, path, number)
                 elif line.strip():

@@ -4,17 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
-from msgspec import Struct
 
+from binance_proxy.adapters.timescale.registry import Recorded
 from binance_proxy.adapters.timescale.rows import TABLES, ceil_us
 from binance_proxy.application.ports import StoredEvent
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Stream
 
-ROWS = 2_000
-"""Rows in a page."""
-
 LOWEST_ID = -(2**63)
+ROWS = {"trades": 2_000, "quotes": 500, "book_snapshots": 20, "gaps": 2_000}
+"""Rows in a page, by table: a trade is ten numbers, a snapshot may be twenty thousand."""
 GAP_COLUMNS = ("stream", "first_id", "last_id", "ts_start", "ts_end", "ts_event", "ts_recv", "state")
 
 
@@ -30,50 +29,50 @@ class Source(NamedTuple):
     unpack: Callable[[asyncpg.Record, Instrument], StoredEvent]
 
 
-class Pages(Struct):
-    """The pages of one scan, and where it stands."""
+class Pages:
+    """The pages of one scan over ``start <= ts_event < end``, in ns."""
 
-    query: str
-    newest_first: bool
-    tail: tuple[str, ...]
-    """The columns behind ``ts_event`` that the rows are ordered by."""
-    unpack: Callable[[asyncpg.Record, Instrument], StoredEvent]
-    start_us: int
-    end_us: int
-    passed: tuple[Any, ...]
-    """Values of the tail in the last row; at first less than any."""
+    def __init__(self, kind: type[StoredEvent], start: int, end: int, *, newest_first: bool) -> None:
+        self._source = _source(kind)
+        self._newest_first = newest_first
+        self._query = _query(self._source, newest_first=newest_first)
+        self._start_us, self._end_us = ceil_us(start), ceil_us(end)
+        self._passed: tuple[Any, ...] = self._source.lowest  # the tail of the last row
+        self.more = True
+        """False once the last page was fetched."""
 
-    async def fetch(self, connection: asyncpg.Connection, instrument_id: int) -> Sequence[asyncpg.Record]:
-        """Return the next page; the last one has fewer than `ROWS` rows."""
+    async def fetch(self, connection: asyncpg.Connection, recorded: Recorded) -> list[StoredEvent]:
+        """Return the events of the next page."""
         rows: Sequence[asyncpg.Record] = await connection.fetch(
-            self.query, instrument_id, self.start_us, self.end_us, *self.passed
+            self._query, recorded.instrument_id, self._start_us, self._end_us, *self._passed
         )
-        if rows:
+        self.more = len(rows) == ROWS[self._source.name]
+        if self.more:
             last = rows[-1]
-            self.passed = tuple(last[column] for column in self.tail)
-            if self.newest_first:
-                self.end_us = last["ts_event"]
+            self._passed = tuple(last[column] for column in self._source.tail)
+            if self._newest_first:
+                self._end_us = last["ts_event"]
             else:
-                self.start_us = last["ts_event"]
-        return rows
+                self._start_us = last["ts_event"]
+        return [self._source.unpack(row, recorded.instrument) for row in rows]
 
 
-def pages(kind: type[StoredEvent], start: int, end: int, *, newest_first: bool) -> Pages:
-    """Prepare the scan of one kind with ``start <= ts_event < end``, in ns."""
-    name, columns, tail, lowest, unpack = _source(kind)
-    order = ("ts_event", *tail)
-    behind = ", ".join(f"${4 + at}" for at in range(len(tail)))
+def _query(source: Source, *, newest_first: bool) -> str:
+    """Ask for one page: $1 instrument, $2 and $3 bounds of the time, then the tail of the last row."""
+    order = ("ts_event", *source.tail)
+    row = ", ".join(order)
+    passed = ", ".join(f"${number}" for number in range(4, 4 + len(source.tail)))
     # The bounds on `ts_event` alone repeat what the rows say, because only they spare partitions.
     if newest_first:
-        bounds = f"ts_event >= $2 AND ts_event <= $3 AND ({', '.join(order)}) < ($3, {behind})"
+        bounds = f"ts_event >= $2 AND ts_event <= $3 AND ({row}) < ($3, {passed})"
     else:
-        bounds = f"ts_event >= $2 AND ts_event < $3 AND ({', '.join(order)}) > ($2, {behind})"
+        bounds = f"ts_event >= $2 AND ts_event < $3 AND ({row}) > ($2, {passed})"
     direction = " DESC" if newest_first else ""
-    query = (
-        f"SELECT {', '.join(columns)} FROM {name} WHERE instrument_id = $1 AND {bounds}"  # noqa: S608  our own words
-        f" ORDER BY {', '.join(column + direction for column in order)} LIMIT {ROWS}"
+    return (
+        f"SELECT {', '.join(source.columns)} FROM {source.name}"  # noqa: S608  our own words
+        f" WHERE instrument_id = $1 AND {bounds}"
+        f" ORDER BY {', '.join(column + direction for column in order)} LIMIT {ROWS[source.name]}"
     )
-    return Pages(query, newest_first, tail, unpack, ceil_us(start), ceil_us(end), lowest)
 
 
 def _source(kind: type[StoredEvent]) -> Source:

@@ -12,7 +12,7 @@ from binance_proxy.domain.instrument import MICROSECOND_NS, Instrument, Market, 
 PAIRS = """
 SELECT symbol, market, enabled, array(
     SELECT stream FROM tracked_pair_streams s
-    WHERE (s.symbol, s.market) = (p.symbol, p.market) ORDER BY stream DESC
+    WHERE (s.symbol, s.market) = (p.symbol, p.market)
 ) AS streams
 FROM tracked_pairs p
 ORDER BY symbol, market
@@ -58,7 +58,7 @@ class TimescaleRegistry:
                 symbol=row["symbol"],
                 market=Market(row["market"]),
                 enabled=row["enabled"],
-                streams=tuple(Stream(name) for name in row["streams"]),
+                streams=tuple(stream for stream in Stream if stream in row["streams"]),
             )
             for row in rows
         ]

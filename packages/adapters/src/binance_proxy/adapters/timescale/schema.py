@@ -80,9 +80,7 @@ def _upgrade(connection: Connection) -> None:
 
     def steps(_at: str | tuple[str, ...], _context: MigrationContext) -> Iterable[MigrationStep]:
         missing = reversed(list(script.iterate_revisions(newest, current, implicit_base=True)))
-        return [
-            MigrationStep.upgrade_from_script(script.revision_map, one) for one in reversed(list(missing))
-        ]
+        return [MigrationStep.upgrade_from_script(script.revision_map, one) for one in missing]
 
     with EnvironmentContext(Config(), script, fn=steps) as environment:
         environment.configure(connection=connection)

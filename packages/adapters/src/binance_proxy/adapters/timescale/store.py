@@ -4,8 +4,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
-from binance_proxy.adapters.timescale import pages
 from binance_proxy.adapters.timescale.candles import fetch_candles
+from binance_proxy.adapters.timescale.pages import Pages
 from binance_proxy.adapters.timescale.registry import TimescaleRegistry
 from binance_proxy.adapters.timescale.schema import migrate
 from binance_proxy.adapters.timescale.session import Session, open_session
@@ -50,14 +50,12 @@ class TimescaleStore:
         recorded = await self.registry.find(instrument)
         if recorded is None:
             return
-        scan = pages.pages(kind, start, end, newest_first=newest_first)
-        more = True
-        while more:
+        pages = Pages(kind, start, end, newest_first=newest_first)
+        while pages.more:
             async with self._session.transaction() as connection:
-                rows = await scan.fetch(connection, recorded.instrument_id)
-            more = len(rows) == pages.ROWS
-            for row in rows:
-                yield cast("Stored", scan.unpack(row, recorded.instrument))
+                events = await pages.fetch(connection, recorded)
+            for event in events:
+                yield cast("Stored", event)
 
     async def candles(
         self, instrument: Instrument, timeframe: Timeframe, start: int, end: int

@@ -66,7 +66,7 @@ class Writer:
             _check_times(event)
             kinds[type(event)].append(event)
         gaps = _gap_columns(kinds.pop(Gap, []), ids)
-        copies = [_copy(table, kinds[kind], ids) for kind, table in TABLES.items() if kind in kinds]
+        copies = [_copy(TABLES[kind], kinds[kind], ids) for kind in sorted(kinds, key=list(TABLES).index)]
         try:
             return await self._write(copies, gaps)
         except PartitionMissing:  # somebody has dropped it since it was made

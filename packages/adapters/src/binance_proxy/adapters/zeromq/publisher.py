@@ -17,9 +17,8 @@ from binance_proxy.adapters.zeromq.bodies import (
 )
 from binance_proxy.application.ports import PublishedEvent, PublisherRejected
 from binance_proxy.domain.candle import Candle
-from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument
-from binance_proxy.domain.tick import TradeTick
+from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 
 PROTOCOL = "1"
 STATUS = "bridge.status"
@@ -42,9 +41,9 @@ class Endpoint:
         return any(topic.startswith(prefix) for prefix in self.prefixes)
 
     def send(self, topic: bytes, body: object) -> None:
-        """Send two frames. A subscriber whose queue is full loses them, and nobody waits."""
-        with suppress(zmq.Again):
-            self.socket.send_multipart((topic, self.encode(body)), zmq.NOBLOCK)
+        """Send two frames. XPUB never waits: a subscriber whose queue is full loses them."""
+        self.socket.send(topic, zmq.SNDMORE)
+        self.socket.send(self.encode(body))
 
     def hear(self) -> list[bytes]:
         """Take in what subscribers said since the last time; return the prefixes that were subscribed to."""
@@ -77,6 +76,28 @@ class Topic:
         self.listeners = [endpoint for endpoint in endpoints if endpoint.wants(self.name)]
 
 
+class Outlet:
+    """The topics of one instrument."""
+
+    def __init__(self, instrument: Instrument, epoch: str, topic: Callable[[str], Topic]) -> None:
+        self.body = BodyOf(instrument, epoch).make
+        self.trades = topic(f"{instrument.name}.trades")
+        self.orderbook = topic(f"{instrument.name}.orderbook")
+        self.gaps = topic(f"{instrument.name}.gaps")
+        self._candles = f"{instrument.name}.candles."
+        self._topic = topic
+
+    def topic_of(self, event: PublishedEvent) -> Topic:
+        """Return where an event goes."""
+        if isinstance(event, TradeTick):
+            return self.trades
+        if isinstance(event, QuoteTick | BookSnapshot):
+            return self.orderbook
+        if isinstance(event, Candle):
+            return self._topic(self._candles + event.timeframe.name)
+        return self.gaps
+
+
 class ZmqPublisher:
     """Sends events as ``topic, body`` on XPUB sockets. Use it in one thread, under a running loop."""
 
@@ -85,30 +106,19 @@ class ZmqPublisher:
         self._endpoints = endpoints
         self._epoch = epoch
         self._topics: dict[str, Topic] = {}
-        self._trades: dict[Instrument, Topic] = {}
-        self._orderbooks: dict[Instrument, Topic] = {}
-        self._bodies: dict[Instrument, BodyOf] = {}
+        self._outlets: dict[Instrument, Outlet] = {}
         self._newcomers: set[str] = set()
 
     def publish(self, event: PublishedEvent) -> None:
         """Send an event on its topic, with the next sequence number of that topic."""
-        instrument = event.instrument
-        if instrument not in self._bodies:
-            self._bodies[instrument] = BodyOf(instrument, self._epoch)
-            self._trades[instrument] = self._topic(f"{instrument.name}.trades")
-            self._orderbooks[instrument] = self._topic(f"{instrument.name}.orderbook")
-        if isinstance(event, TradeTick):
-            topic = self._trades[instrument]
-        elif isinstance(event, Candle):
-            topic = self._topic(f"{instrument.name}.candles.{event.timeframe.name}")
-        elif isinstance(event, Gap):
-            topic = self._topic(f"{instrument.name}.gaps")
-        else:
-            topic = self._orderbooks[instrument]
+        outlet = self._outlets.get(event.instrument)
+        if outlet is None:
+            outlet = Outlet(event.instrument, self._epoch, self._topic)
+            self._outlets[event.instrument] = outlet
+        topic = outlet.topic_of(event)
         topic.sequence += 1
         for endpoint in topic.listeners:
-            body = self._bodies[instrument].make(event, topic.sequence, endpoint.levels)
-            endpoint.send(topic.name, body)
+            endpoint.send(topic.name, outlet.body(event, topic.sequence, endpoint.levels))
 
     def publish_status(self, status: dict[str, object]) -> None:
         """Send the bridge's own state on ``bridge.status``."""

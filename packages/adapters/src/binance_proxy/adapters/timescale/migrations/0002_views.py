@@ -3,9 +3,10 @@
 **How a candle view is read.** For each instrument it hops over the days that have trades, one index probe
 a day, lists the periods of each, and sums up the trades of each period by a range of the primary key. So
 a condition on `symbol` and `start` is applied to the periods, before any trade is read, and each period
-opens only the partition that it lies in. It has limits: the days of the instrument are walked whatever
-`start` is asked for, a period without trades costs a probe too, and planning takes longer with each
-partition. Rollup tables will lift them.
+opens only the partition that it lies in. It has limits, which rollup tables will lift: the days of the
+instrument are walked whatever `start` is asked for, a period without trades costs a probe too, planning
+takes longer with each partition, and without a condition on `start` everything is summed up, also for
+``ORDER BY start DESC LIMIT 10``.
 
 **`complete`** is true when the stored trades prove the period whole: their ids are consecutive, the
 stored trade before the period has the id before its first, and the one behind it has the id behind its

@@ -1,0 +1,195 @@
+"""The whole path of a raw frame: decoded, checked, into book and candles, encoded, sent on PUB."""
+
+import asyncio
+import gzip
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import zmq
+from bench.bare import Frames, float_loop, text_loop
+from bench.turns import best_of
+from recorded import FOLDER
+
+from binance_proxy.adapters.binance.frames import BinanceFrames
+from binance_proxy.adapters.memory.registry import MemoryRegistry
+from binance_proxy.adapters.system.clock import SystemClock
+from binance_proxy.adapters.zeromq.publisher import open_publisher
+from binance_proxy.application.buffer import StoreBuffer
+from binance_proxy.application.ports import StoredEvent, TrackedPair
+from binance_proxy.application.record import Recording, RecordSettings
+from binance_proxy.application.track import Intervals, Report, Track
+from binance_proxy.domain.candle import Timeframe
+from binance_proxy.domain.instrument import Instrument, Market
+from binance_proxy.domain.tick import BookSnapshot, MarketEvent, QuoteTick, TradeTick
+
+CAPTURES = ("spot_btcusdt_20240808.gz", "spot_btcusdt_20240809.gz")
+TIMEFRAMES = ("1m", "5m")
+
+SUBSCRIBER = """
+import sys, zmq
+socket = zmq.Context().socket(zmq.SUB)
+socket.setsockopt(zmq.RCVHWM, 0)
+socket.subscribe(b"")
+socket.connect(sys.argv[1])
+while True:
+    socket.recv_multipart()
+"""
+
+
+class _Frames:
+    """A feed of raw frames that are in memory already."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._decoder = BinanceFrames(Market.SPOT)
+
+    async def instruments(self, wanted: Sequence[TrackedPair]) -> Sequence[Instrument]:
+        described = self._decoder.describe(self._frames[0][1])
+        assert described
+        return [described]
+
+    async def stream(self, instruments: Sequence[Instrument]) -> AsyncGenerator[MarketEvent]:
+        decode = self._decoder.with_instruments(instruments).decode
+        for ts_recv, raw in self._frames:
+            event = decode(raw, ts_recv, instruments[0])
+            if event is not None:
+                yield event
+
+    def resync(self, instrument: Instrument) -> None:
+        pass
+
+
+class _Nowhere:
+    """A store that takes everything and keeps nothing: storing is another bench."""
+
+    async def append(self, events: Sequence[StoredEvent]) -> int:
+        return len(events)
+
+
+class _Unheard:
+    """A publisher without subscribers."""
+
+    def publish(self, event: object) -> None:
+        pass
+
+
+async def bench(rounds: int) -> None:
+    """Print the ratio, and what each step costs."""
+    if not (FOLDER / "captures" / CAPTURES[0]).exists():
+        print("path: skipped, the recorded captures are not beside the checkout")
+        return
+    frames = list(_frames())
+    ticks = [raw for _, raw in frames if b"@" in raw[:40]]
+    sides: dict[str, Callable] = {
+        "text": lambda: _bare(text_loop, frames),
+        "float": lambda: _bare(float_loop, frames),
+        "ours": lambda: _whole(frames),
+    }
+    best = await best_of(rounds, sides)
+    fastest = min(best["text"], best["float"])
+    print(f"path: {len(ticks):,} frames, raw -> domain -> book -> candles {', '.join(TIMEFRAMES)} -> JSON -> PUB")
+    print(f"  bare loop, numbers kept as text     {fastest / best['text']:.2f} of the faster bare loop")
+    print(f"  bare loop, numbers through floats   {fastest / best['float']:.2f} of the faster bare loop")
+    print(f"  the bridge                          {fastest / best['ours']:.2f} of the faster bare loop (aim: 0.8)")
+    steps = await best_of(rounds, _steps(frames))
+    total = steps["everything, sent"]
+    print("  what each step costs, of the whole path:")
+    before = 0.0
+    for name, took in steps.items():
+        print(f"    {name:36} {(took - before) / total:6.1%}")
+        before = took
+
+
+def _frames() -> Iterator[tuple[int, bytes]]:
+    for name in CAPTURES:
+        with gzip.open(FOLDER / "captures" / name) as lines:
+            for line in lines:
+                stamp, _, raw = line.partition(b" ")
+                if b"@bookTicker" not in raw[:60]:
+                    yield int(stamp), raw
+
+
+@contextmanager
+def _subscriber(address: str) -> Iterator[None]:
+    process = subprocess.Popen([sys.executable, "-c", SUBSCRIBER, address])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _bare(loop: Callable[[Frames, zmq.Socket], None], frames: Frames) -> float:
+    with zmq.Context() as context, context.socket(zmq.XPUB) as socket:
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.LINGER, 0)
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+        with _subscriber(f"tcp://127.0.0.1:{port}"):
+            socket.recv()
+            began = time.perf_counter()
+            loop(frames, socket)
+            return time.perf_counter() - began
+
+
+async def _whole(frames: Frames) -> float:
+    json, msgpack = "ipc:///tmp/bench-json", "ipc:///tmp/bench-msgpack"
+    async with open_publisher(json=json, msgpack=msgpack, epoch="epoch", high_water=10**7, linger_s=0) as publisher:
+        with _subscriber(json):
+            while not publisher.newcomers():
+                await asyncio.sleep(0.01)
+            recording = Recording(
+                feed=_Frames(frames),
+                store=_Nowhere(),
+                registry=MemoryRegistry(),
+                publisher=publisher,
+                clock=SystemClock(),
+                settings=RecordSettings(timeframes=TIMEFRAMES),
+                publish_snapshot_s=60,
+            )
+            await recording.prepare()
+            began = time.perf_counter()
+            await recording.run(asyncio.Event())
+            return time.perf_counter() - began
+
+
+def _steps(frames: Frames) -> dict[str, Callable]:
+    """Each step does everything of the one before it and one thing more."""
+    decoder = BinanceFrames(Market.SPOT)
+    instrument = decoder.describe(frames[0][1])
+    assert instrument
+    decode = decoder.with_instruments([instrument]).decode
+
+    async def decoded() -> float:
+        for ts_recv, raw in frames:
+            decode(raw, ts_recv, instrument)
+        return 0
+
+    async def tracked(timeframes: tuple[str, ...] = ()) -> float:
+        track = Track(
+            instrument,
+            _Frames(frames),
+            _Unheard(),
+            StoreBuffer(10**9),
+            Report(),
+            timeframes=tuple(map(Timeframe, timeframes)),
+            intervals=Intervals(candle_s=1, publish_snapshot_s=60, store_snapshot_s=300),
+        )
+        for ts_recv, raw in frames:
+            event = decode(raw, ts_recv, instrument)
+            if isinstance(event, TradeTick):
+                track.trade(event)
+            elif isinstance(event, QuoteTick):
+                track.quote(event)
+            elif isinstance(event, BookSnapshot):
+                track.snapshot(event)
+        return 0
+
+    return {
+        "decode into ticks": decoded,
+        "sequence check, book, store buffer": tracked,
+        "candles": lambda: tracked(TIMEFRAMES),
+        "everything, sent": lambda: _whole(frames),
+    }

@@ -1,0 +1,30 @@
+"""`just bench`: our own speed against bare loops of the same libraries, side by side in one run.
+
+Each line is a ratio between two things that took turns on the same machine in the same minute. A bare time
+says more about the machine than about the program, so none is printed alone.
+"""
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from bench import path, rows
+
+BENCHES = {"path": path.bench, "rows": rows.bench}
+
+
+def main() -> None:
+    """Run the benches that were asked for, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("only", nargs="*", choices=[*BENCHES, []], help="which ones; all if left out")
+    parser.add_argument("--rounds", type=int, default=7, help="turns that each side takes")
+    arguments = parser.parse_args()
+    for name in arguments.only or BENCHES:
+        asyncio.run(BENCHES[name](arguments.rounds))
+
+
+if __name__ == "__main__":
+    main()
