@@ -1,7 +1,8 @@
 """The bare loop: what a script of the same libraries does with raw frames, and no more.
 
-Decode, int conversion, a book of one dict and one sorted list a side, encode, send. No sequence check, no
-instrument, no candles, no error for a number that does not fit, no second encoding, one pair.
+Decode, int conversion, a book of one dict and one sorted list a side, encode, send. It sends the very bytes
+that the bridge sends for trades and updates, and does nothing else: no sequence check, no candles, no store,
+no error for a number that does not fit, no second encoding, no second pair.
 """
 
 from bisect import bisect_left, insort
@@ -99,6 +100,15 @@ def _units(text: str) -> int:
     return int(text.replace(".", ""))  # Binance spot always prints eight decimals
 
 
+def _shortest(text: str) -> str:
+    return text.rstrip("0").rstrip(".")
+
+
+def _text(number: float) -> str:
+    text = repr(number)
+    return text[:-2] if text.endswith(".0") else text if "e" not in text else f"{number:.8f}".rstrip("0")
+
+
 def text_loop(frames: Frames, socket: zmq.Socket) -> None:
     """Keep numbers as text for the output, and make ints of them for the book."""
     _loop(
@@ -106,7 +116,7 @@ def text_loop(frames: Frames, socket: zmq.Socket) -> None:
         socket,
         msgspec.json.Decoder(_TextFrame).decode,
         lambda levels: [(_units(price), _units(size)) for price, size in levels],
-        lambda _, levels: levels,
+        lambda _, levels: [(_shortest(price), _shortest(size)) for price, size in levels],
     )
 
 
@@ -114,7 +124,7 @@ def float_loop(frames: Frames, socket: zmq.Socket) -> None:
     """Decode numbers as floats in C, scale them by round, and write ints as text again."""
 
     def texts(levels: Sequence[tuple[int, int]], _: object) -> object:
-        return [(f"{price / PRICE!r}", f"{size / SIZE!r}") for price, size in levels]
+        return [(_text(price / PRICE), _text(size / SIZE)) for price, size in levels]
 
     _loop(
         frames,
@@ -152,11 +162,12 @@ def _loop(
                 trade.T * 1_000_000,
                 ts_recv,
                 trade.t,
-                trade.p,
-                trade.q,
+                _shortest(trade.p),
+                _shortest(trade.q),
                 "sell" if trade.m else "buy",
             )
-            socket.send_multipart((b"binance.spot.btcusdt.trades", encode(body)), zmq.NOBLOCK)
+            socket.send(b"binance.spot.btcusdt.trades", zmq.SNDMORE)
+            socket.send(encode(body))
         elif b"@depth" in raw[:40]:
             depth = decode_depth(raw).data
             bid_levels, ask_levels = to_ints(depth.b), to_ints(depth.a)
@@ -176,4 +187,5 @@ def _loop(
                 to_output(bid_levels, depth.b),
                 to_output(ask_levels, depth.a),
             )
-            socket.send_multipart((b"binance.spot.btcusdt.orderbook", encode(body)), zmq.NOBLOCK)
+            socket.send(b"binance.spot.btcusdt.orderbook", zmq.SNDMORE)
+            socket.send(encode(body))

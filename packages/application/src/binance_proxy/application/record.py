@@ -62,7 +62,10 @@ class Recording:
         settings: RecordSettings,
         publish_snapshot_s: float,
     ) -> None:
-        """Take the ports; nothing is read before `run`."""
+        """Take the ports; nothing is read before `run`.
+
+        A store that is away for a while has to be waited for by the store itself: see `PatientStore`.
+        """
         self.report = Report()
         self.instruments: Sequence[Instrument] = ()
         self._feed = feed
@@ -72,7 +75,7 @@ class Recording:
         self._clock = clock
         self._settings = settings
         self._publish_snapshot_s = publish_snapshot_s
-        self._buffer = StoreBuffer(settings.buffer)
+        self._buffer = StoreBuffer(limit=settings.buffer, batch=settings.batch)
         self._in_flight = 0
         self._tracks: dict[Instrument, Track] = {}
 
@@ -100,6 +103,7 @@ class Recording:
                 self.report,
                 timeframes=timeframes,
                 intervals=intervals,
+                on_step=self._tell_status,
             )
         return self.instruments
 
@@ -115,7 +119,9 @@ class Recording:
         writers = [asyncio.create_task(self._write()) for _ in range(self._settings.writers)]
         stopping = asyncio.create_task(stop.wait())
         try:
-            await asyncio.wait({reading, stopping, *writers}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {reading, housekeeping, stopping, *writers}, return_when=asyncio.FIRST_COMPLETED
+            )
             reading.cancel()
             await asyncio.wait({reading})
             self._buffer.close()
@@ -129,7 +135,7 @@ class Recording:
         for track in self._tracks.values():
             track.publish_open_candles()
             track.publish_snapshot()
-        self._publisher.publish_status(self.status())
+        self._tell_status()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -163,6 +169,9 @@ class Recording:
             "waiting": self.waiting,
         }
 
+    def _tell_status(self) -> None:
+        self._publisher.publish_status(self.status())
+
     async def _read(self) -> None:
         events = 0
         async with aclosing(self._feed.stream(self.instruments)) as stream:
@@ -193,7 +202,7 @@ class Recording:
             self._tracks[instrument].disconnect()
 
     async def _write(self) -> None:
-        while batch := await self._buffer.take(self._settings.batch, self._settings.batch_age_s):
+        while batch := await self._buffer.take(self._settings.batch_age_s):
             self._in_flight += len(batch)
             new = await self._store.append(batch)
             self._in_flight -= len(batch)
@@ -212,4 +221,4 @@ class Recording:
                     track.publish_snapshot()
             ticks += 1
             if ticks * HOUSEKEEPING_NS % SECOND_NS == 0:
-                self._publisher.publish_status(self.status())
+                self._tell_status()

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -41,8 +42,9 @@ class Report:
     repaired: int = 0
     """Gaps that late ticks have filled."""
     resyncs: int = 0
-    """Times that a book fell out of step."""
+    """Times that a book fell out of step because an update was missing."""
     disconnects: int = 0
+    """Times that the source was lost; the books of its instruments fell out of step too."""
     stored: int = 0
     """Rows that are in the store now."""
     new: int = 0
@@ -83,17 +85,23 @@ class Track:
         *,
         timeframes: tuple[Timeframe, ...],
         intervals: Intervals,
+        on_step: Callable[[], None],
     ) -> None:
-        """Begin with nothing: no book until a snapshot comes, no candle until a trade does."""
+        """Begin with nothing: no book until a snapshot comes, no candle until a trade does.
+
+        ``on_step`` is called whenever the book got into step or fell out of it.
+        """
         self.instrument = instrument
         self._feed = feed
         self._publish = publisher.publish
         self._put = buffer.put
         self._report = report
+        self._on_step = on_step
         self._ids = {Stream.TRADES: IdSequence(), Stream.ORDERBOOK: IdSequence()}
         self._trade_ids, self._update_ids = self._ids[Stream.TRADES], self._ids[Stream.ORDERBOOK]
         self._ts_event = {Stream.TRADES: 0, Stream.ORDERBOOK: 0}
         self._gaps: dict[tuple[Stream, Hole], Gap] = {}
+        self._missing_updates = False
         self._sync = BookSync()
         self._folds = [CandleFold(instrument, timeframe) for timeframe in timeframes]
         self._aggregated: bool | None = None
@@ -137,6 +145,8 @@ class Track:
     def quote(self, quote: QuoteTick) -> None:
         """Take an update of the book."""
         first_id, last_id = covered_ids(quote)
+        if self._update_ids.last_id is None:
+            self._begin_updates(first_id)
         if not self._is_new(self._update_ids, first_id, last_id, Stream.ORDERBOOK, quote):
             return
         self._report.quotes += 1
@@ -149,6 +159,8 @@ class Track:
         if applied:
             self._report.applied += 1
             self._publish(quote)
+            if self._missing_updates:
+                self._give_up_missing_updates()
             if quote.ts_recv >= min(self._publish_due, self._store_due):
                 self._take_snapshots(quote.ts_recv)
         if quote.ts_event >= self._candles_close:
@@ -171,14 +183,13 @@ class Track:
             self._publish(quote)
         self._publish_due = snapshot.ts_recv + self._publish_snapshot_ns
         self._store_due = snapshot.ts_recv + self._store_snapshot_ns
-        for (stream, hole), gap in list(self._gaps.items()):
-            if stream is Stream.ORDERBOOK and gap.state is GapState.OPEN:
-                # No venue gives old updates again, and the book no longer waits for these.
-                self._tell(hole, replace(gap, state=GapState.LOST))
+        self._give_up_missing_updates()
+        self._on_step()
 
     def disconnect(self) -> None:
         """Give the book up: anything may have been missed."""
         self._sync.lose_step()
+        self._on_step()
         self._feed.resync(self.instrument)
 
     def publish_snapshot(self) -> None:
@@ -192,6 +203,13 @@ class Track:
             candle = fold.current()
             if candle is not None:
                 self._publish(candle)
+
+    def _begin_updates(self, first_id: int) -> None:
+        """Let a hole between a snapshot and the very first update be found."""
+        book = self._sync.book
+        if book is not None and first_id > book.last_update_id + 1:
+            self._update_ids.feed(book.last_update_id, book.last_update_id)
+            self._ts_event[Stream.ORDERBOOK] = book.ts_event
 
     def _is_new(self, ids: IdSequence, first_id: int, last_id: int, stream: Stream, tick: Tick) -> bool:
         """Take the ids of a tick, tell of holes they show or fill, and return whether the tick is new."""
@@ -225,8 +243,16 @@ class Track:
             end=end,
         )
         self._tell(hole, gap)
+        self._missing_updates = self._missing_updates or stream is Stream.ORDERBOOK
         if len(self._gaps) > 2 * IdSequence.MAX_HOLES:
             del self._gaps[next(iter(self._gaps))]
+
+    def _give_up_missing_updates(self) -> None:
+        """Call missing updates lost: no venue gives them again, and the book goes on without them."""
+        self._missing_updates = False
+        for (stream, hole), gap in list(self._gaps.items()):
+            if stream is Stream.ORDERBOOK and gap.state is GapState.OPEN:
+                self._tell(hole, replace(gap, state=GapState.LOST))
 
     def _repaired(self, stream: Stream, hole: Hole) -> None:
         gap = self._gaps.get((stream, hole))
@@ -242,6 +268,7 @@ class Track:
 
     def _resync(self, why: str) -> None:
         self._report.resyncs += 1
+        self._on_step()
         log.warning("the book is out of step and waits for a snapshot: %s", why)
         self._feed.resync(self.instrument)
 

@@ -124,7 +124,7 @@ def check_trade(trade: TradeTick) -> TradeTick:
         raise TickRejected(f"trade {trade.trade_id} has a size that is not above zero")
     if trade.ts_event <= 0:
         raise TickRejected(f"trade {trade.trade_id} has no time")
-    if trade.matches <= 0:
+    if trade.first_match_id is not None and trade.matches <= 0:
         raise TickRejected(f"trade {trade.trade_id} ends with a match before its first")
     return trade
 

@@ -16,11 +16,15 @@ from binance_proxy.application.ports import FrameRejected
 from binance_proxy.domain.errors import ScaleError, TickRejected
 from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS, Instrument, Market
 from binance_proxy.domain.scale import INT64_MAX, FloatLevels, to_units
-from binance_proxy.domain.tick import BookSnapshot, Levels, QuoteTick, Side, TradeTick
+from binance_proxy.domain.tick import BookSnapshot, Levels, QuoteTick, Side, TradeTick, check_trade
 
 FIRST_MICROSECOND = 10**14
 """Times below this are ms (until the year 5138), times from it on are µs (since 1973)."""
 
+ROUTES = 10_000
+"""How many beginnings of frames are remembered; there is one for each stream of each pair."""
+
+_NAME_AT = len('{"stream":"')
 _HEAD = re.compile(rb'\s*\{\s*"stream"\s*:\s*"([^"@]+)@([^"]*)"')
 _ON_BOOK = {None, "MARKET"}
 
@@ -129,6 +133,7 @@ class BinanceFrames:
         """Decode frames of these instruments; those of others are rejected."""
         self.market = market
         self._known = {known.symbol.lower().encode(): known for known in map(_Known, instruments)}
+        self._routes: dict[bytes, tuple[_Known, bytes]] = {}
 
     def with_instruments(self, instruments: Iterable[Instrument]) -> "BinanceFrames":
         """Return a decoder of the same market for these instruments."""
@@ -164,15 +169,12 @@ class BinanceFrames:
         Raises:
             FrameRejected: The frame is broken, of an unknown symbol, or says something impossible.
         """
-        head = _HEAD.match(raw)
         try:
-            if head is None:
+            route = self._routes.get(raw[: raw.find(b'"', _NAME_AT)]) or self._route(raw)
+            if route is None:
                 return self._snapshot(raw, ts_recv, home)
-            known = self._known.get(head[1].lower())
-            if known is None:
-                name = head[1].decode(errors="replace")
-                raise FrameRejected("unknown symbol", f"{name} is not being recorded")
-            tick = self._tick(head[2].partition(b"@")[0], raw, known, ts_recv)
+            known, stream = route
+            tick = self._tick(stream, raw, known, ts_recv)
         except msgspec.ValidationError as error:
             raise FrameRejected("missing or wrong field", str(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -182,6 +184,19 @@ class BinanceFrames:
         if tick is not None:
             known.ts_event = tick.ts_event
         return tick
+
+    def _route(self, raw: bytes) -> tuple[_Known, bytes] | None:
+        """Return whose frame it is and of which stream, and remember how such frames begin."""
+        head = _HEAD.match(raw)
+        if head is None:
+            return None
+        known = self._known.get(head[1].lower())
+        if known is None:
+            raise FrameRejected("unknown symbol", f"{head[1].decode(errors='replace')} is not being recorded")
+        route = known, head[2].partition(b"@")[0]
+        if len(self._routes) < ROUTES:
+            self._routes[raw[: head.end() - 1]] = route
+        return route
 
     def _tick(self, stream: bytes, raw: bytes, known: _Known, ts_recv: int) -> TradeTick | QuoteTick | None:
         if stream == b"trade":
@@ -194,7 +209,7 @@ class BinanceFrames:
 
     def _trade(self, trade: _Trade, known: _Known, ts_recv: int) -> TradeTick:
         instrument = _same_symbol(known, trade.s)
-        return _possible(
+        return check_trade(
             TradeTick(
                 instrument=instrument,
                 ts_event=_time(known, trade.T),
@@ -213,7 +228,7 @@ class BinanceFrames:
             raise TickRejected(
                 f"aggregated trade {trade.a} ends at match {trade.l}, before its first, {trade.f}"
             )
-        return _possible(
+        return check_trade(
             TradeTick(
                 instrument=instrument,
                 ts_event=_time(known, trade.T),
@@ -292,14 +307,6 @@ def _same_symbol(known: _Known, symbol: str) -> Instrument:
     if symbol != known.symbol:
         raise TickRejected(f"the stream is of {known.symbol}, the event of {symbol}")
     return known.instrument
-
-
-def _possible(trade: TradeTick) -> TradeTick:
-    if trade.price <= 0:
-        raise TickRejected(f"trade {trade.trade_id} has a price that is not above zero")
-    if trade.size <= 0:
-        raise TickRejected(f"trade {trade.trade_id} has a size that is not above zero")
-    return trade
 
 
 def _levels(texts: _TextLevels, instrument: Instrument) -> Levels:

@@ -1,5 +1,6 @@
 """The feed that plays capture files, several at once, in receipt order."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from heapq import merge
@@ -14,6 +15,8 @@ from binance_proxy.domain.tick import BadFrame, BookSnapshot, MarketEvent, Quote
 
 LOOKED_AT = 200
 """Frames at the beginning of a file that say what the file is about."""
+BREATH = 1_024
+"""After so many lines the other tasks of the loop get a turn, also if none of them is of interest."""
 
 
 class Frames(Protocol):
@@ -87,7 +90,10 @@ class CaptureFeed:
         given = {instrument.name: instrument for instrument in instruments}
         home = {path: given.get(instrument.name) for path, instrument in self._home.items()}
         pace = _Pace(self._clock, self._speed) if self._speed is not None else None
-        for line in merge(*map(read_lines, self._paths), key=lambda line: line.ts_recv):
+        lines = merge(*map(read_lines, self._paths), key=lambda line: line.ts_recv)
+        for number, line in enumerate(lines, 1):
+            if number % BREATH == 0:
+                await asyncio.sleep(0)
             if pace is not None:
                 await pace.wait_for(line.ts_recv)
             if isinstance(line, BadFrame):

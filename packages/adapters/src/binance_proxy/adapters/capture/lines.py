@@ -41,9 +41,9 @@ def read_lines(path: Path) -> Iterator[Line | BadFrame]:
     except OSError as error:
         raise FeedRejected(f"cannot read the capture {path}: {error.strerror}") from error
     with opened:
-        zipped = opened.read(2) == GZIP_MAGIC
-        opened.seek(0)
         try:
+            zipped = opened.read(2) == GZIP_MAGIC
+            opened.seek(0)
             for line in gzip.GzipFile(fileobj=opened) if zipped else opened:
                 number += 1
                 stamp, _, raw = line.partition(b" ")
@@ -52,12 +52,12 @@ def read_lines(path: Path) -> Iterator[Line | BadFrame]:
                     yield Line(ts_recv, raw, path, number)
                 elif line.strip():
                     yield _bad("broken line", path, number, "it does not begin with a receipt time", ts_recv)
+            if number == 0:
+                yield _bad("empty file", path, 0, "there is nothing in it", ts_recv)
         except EOFError:
             yield _bad("truncated gzip", path, number + 1, "the file ends in the middle", ts_recv)
         except (OSError, zlib.error) as error:
             yield _bad("broken gzip", path, number + 1, f"what follows cannot be read: {error}", ts_recv)
-    if number == 0:
-        yield _bad("empty file", path, 0, "there is nothing in it", ts_recv)
 
 
 def _bad(kind: str, path: Path, number: int, detail: str, ts_recv: int) -> BadFrame:

@@ -220,8 +220,8 @@ class BodyOf:
         if floats is not None:
             text = json_of(floats)
             if b"e" not in text:  # the shortest text of a very small number is 1e-7
-                pairs = text[2:-2].replace(b"],[", b";").replace(b",", b'","').replace(b";", b'"],["')
-                return (b'[["' + pairs + b'"]]').replace(b'.0"', b'"')
+                quoted = text[2:-2].replace(b",", b'","').replace(b']","[', b'"],["')
+                return (b'[["' + quoted + b'"]]').replace(b'.0"', b'"')
         return json_of([(to_text(price, self._price), to_text(size, self._size)) for price, size in levels])
 
 
