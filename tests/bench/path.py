@@ -10,10 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from contextlib import asynccontextmanager, contextmanager
 
 import zmq
+
 from bench.bare import Frames, float_loop, text_loop
 from bench.turns import best_of
-from recorded import FOLDER
-
 from binance_proxy.adapters.binance.frames import BinanceFrames
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.system.clock import SystemClock
@@ -24,6 +23,7 @@ from binance_proxy.application.track import Intervals, Report, Track
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.instrument import Instrument, Market
 from binance_proxy.domain.tick import BookSnapshot, MarketEvent, QuoteTick, TradeTick
+from recorded import FOLDER
 
 CAPTURES = ("spot_btcusdt_20240808.gz", "spot_btcusdt_20240809.gz")
 TIMEFRAMES = ("1m", "5m")
@@ -98,12 +98,14 @@ async def bench(rounds: int) -> None:
     }
     best = await best_of(rounds, sides)
     fastest = min(best["text"], best["float"])
-    print(f"path: {len(ticks):,} frames, raw -> tick -> book -> candles {' and '.join(TIMEFRAMES)} -> JSON -> PUB")
+    print(
+        f"path: {len(ticks):,} frames, raw -> tick -> book -> candles {' and '.join(TIMEFRAMES)} -> JSON -> PUB"
+    )
     print("  speed, of the faster bare loop (which sends the same bytes and has no checks and no candles):")
     print(f"    bare loop, numbers kept as text         {fastest / best['text']:.2f}")
     print(f"    bare loop, numbers through floats       {fastest / best['float']:.2f}")
     print(f"    the path                                {fastest / best['path']:.2f} (aim: 0.8)")
-    print(f"    the path, in the loop of `bridge run`,")
+    print("    the path, in the loop of `bridge run`,")
     print(f"    every event kept until a store has it   {fastest / best['bridge']:.2f}")
     steps = await best_of(rounds, _steps(frames))
     total = steps["encode and send"]
@@ -157,7 +159,9 @@ async def _bare(loop: Callable[[Frames, zmq.Socket], None], frames: Frames) -> f
 async def _heard_publisher() -> AsyncIterator[ZmqPublisher]:
     """A publisher with one subscriber to everything, on JSON."""
     json, msgpack = _free_address(), _free_address()
-    async with open_publisher(json=json, msgpack=msgpack, epoch="epoch", high_water=10**7, linger_s=0) as publisher:
+    async with open_publisher(
+        json=json, msgpack=msgpack, epoch="epoch", high_water=10**7, linger_s=0
+    ) as publisher:
         with _subscriber(json):
             while not publisher.newcomers():
                 await asyncio.sleep(0.01)

@@ -8,10 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import asyncpg
-from bench.path import available, captured_frames
-from bench.turns import best_of
 from msgspec.structs import replace
 
+from bench.path import available, captured_frames
+from bench.turns import best_of
 from binance_proxy.adapters.binance.frames import BinanceFrames
 from binance_proxy.adapters.embedded.postgres import open_postgres
 from binance_proxy.adapters.timescale.store import TimescaleStore, open_timescale
@@ -55,7 +55,9 @@ async def bench(rounds: int) -> None:
             bare = await asyncpg.connect(server.url)
             number = await bare.fetchval("SELECT instrument_id FROM instruments")
             await store.append([trades[0], quotes[0], trades[-1], quotes[-1]])  # makes the partitions
-            print("rows: `append`, which makes rows of ticks and lets nothing in twice, and a bare COPY of ready rows")
+            print(
+                "rows: `append`, which makes rows of ticks and lets nothing in twice, and a bare COPY of ready rows"
+            )
             for table, ticks in (("trades", trades), ("quotes", quotes)):
                 rows = [_row(tick, number) for tick in ticks]
                 columns = COLUMNS[type(ticks[0])]
@@ -95,7 +97,10 @@ def _row(tick: TradeTick | QuoteTick, number: int) -> tuple[object, ...]:
     if isinstance(tick, TradeTick):
         aggressor = 1 if tick.aggressor is Side.BUY else -1
         return number, ts_event, tick.ts_recv, tick.trade_id, tick.price, tick.size, aggressor, tick.off_book
-    bids, asks = list(zip(*tick.bids, strict=True)) or [(), ()], list(zip(*tick.asks, strict=True)) or [(), ()]
+    bids, asks = (
+        list(zip(*tick.bids, strict=True)) or [(), ()],
+        list(zip(*tick.asks, strict=True)) or [(), ()],
+    )
     ids = tick.first_update_id, tick.last_update_id
     return number, ts_event, tick.ts_recv, *ids, *bids, *asks
 

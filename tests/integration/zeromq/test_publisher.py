@@ -219,15 +219,16 @@ async def test_an_address_can_be_used_again_at_once_after_the_end() -> None:
 
 @pytest.mark.parametrize("encoding", ["json", "msgpack"])
 async def test_messages_sent_just_before_the_end_arrive(encoding: str) -> None:
-    async with open_wire(high_water=10_000, linger_s=PATIENCE_S) as wire:
-        listener = await wire.listen(TRADES, encoding=encoding)
-        receiving = asyncio.create_task(listener.receive(5_000))
-        await asyncio.sleep(0)
-        for number in range(5_000):
+    async with open_wire(high_water=100_000, linger_s=PATIENCE_S) as wire:
+        listener = await wire.listen(
+            TRADES, encoding=encoding, holds=10
+        )  # so nearly all are still to be sent
+        for number in range(20_000):
             wire.publisher.publish(trade(number))
+        receiving = asyncio.create_task(listener.receive(20_000))
         # The publisher ends here, in the middle of sending; the listener lives until it has read.
         wire.close, close = (lambda: None), wire.close
-    assert [body["trade_id"] for _, body in await receiving] == list(range(5_000))
+    assert [body["trade_id"] for _, body in await receiving] == list(range(20_000))
     close()
 
 

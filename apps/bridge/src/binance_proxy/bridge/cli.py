@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from binance_proxy.bridge.watch import watch as watch_bridge
 from cyclopts import App, CycloptsError, Parameter
 from rich.markup import escape
 
@@ -20,6 +19,7 @@ from binance_proxy.bridge import questions, upkeep
 from binance_proxy.bridge.load import Loaded, environment, load_config
 from binance_proxy.bridge.run import run as run_bridge
 from binance_proxy.bridge.terminal import LogFormat, err, ns, out, set_up_log
+from binance_proxy.bridge.watch import watch as watch_bridge
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.errors import BridgeError, ConfigError
 

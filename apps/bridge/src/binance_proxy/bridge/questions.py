@@ -5,14 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-import msgspec
 from rich.table import Table
 
 from binance_proxy.application.ports import Stored
 from binance_proxy.application.rebuild import END_OF_TIME, latest_book
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Kept
-from binance_proxy.bridge.terminal import out, utc
+from binance_proxy.bridge.terminal import out, print_json, utc
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.errors import BridgeError, ConfigError
 from binance_proxy.domain.gap import Gap
@@ -41,7 +40,7 @@ async def pairs(config: Config, *, json: bool) -> None:
         tracked = await kept.registry.pairs()
         recorded = await kept.registry.instruments()
     if json:
-        _print_json({"tracked": tracked, "recorded": recorded})
+        print_json({"tracked": tracked, "recorded": recorded})
         return
     table = _table("tracked pair", "market", "streams", "enabled")
     for pair in tracked:
@@ -70,7 +69,7 @@ async def trades(
         instrument = await _instrument(kept, pick)
         found = await _newest(kept, TradeTick, instrument, start, end, limit)
     if json:
-        _print_json([_trade(trade) for trade in found])
+        print_json([_trade(trade) for trade in found])
         return
     table = _table("time (UTC)", "trade id", "price", "size", "aggressor")
     for trade in found:
@@ -99,7 +98,7 @@ async def candles(
         found = await kept.store.candles(instrument, timeframe, start, end)
     found = found[-limit:] if limit else found
     if json:
-        _print_json([_candle(candle) for candle in found])
+        print_json([_candle(candle) for candle in found])
         return
     table = _table("start (UTC)", "open", "high", "low", "close", "volume", "vwap", "trades", "")
     for candle in found:
@@ -118,7 +117,7 @@ async def book(config: Config, pick: Pick, *, levels: int, json: bool) -> None:
         raise NothingStored(f"no snapshot of the book of {instrument.name} was stored yet")
     bids, asks = found.depth(levels or None)
     if json:
-        _print_json(
+        print_json(
             _of(instrument)
             | {
                 "ts_event": found.ts_event,
@@ -140,7 +139,7 @@ async def gaps(config: Config, pick: Pick | None, *, json: bool) -> None:
             instruments = [await _instrument(kept, pick)]
         found = [gap for one in instruments for gap in await _newest(kept, Gap, one, 0, END_OF_TIME, 0)]
     if json:
-        _print_json([_gap(gap) for gap in found])
+        print_json([_gap(gap) for gap in found])
         return
     if not found:
         out.print("no gaps")
@@ -298,7 +297,3 @@ def _table(*columns: str) -> Table:
         right = column not in {"", "time (UTC)", "start (UTC)", "aggressor", "tracked pair", "recorded"}
         table.add_column(column, justify="right" if right else "left", no_wrap=True)
     return table
-
-
-def _print_json(result: object) -> None:
-    out.file.write(msgspec.json.format(msgspec.json.encode(result), indent=2).decode() + "\n")

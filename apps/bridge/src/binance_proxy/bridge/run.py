@@ -1,12 +1,10 @@
 """``bridge run``: open everything in order, record until there is an end, say what was done."""
 
 import asyncio
-import dataclasses
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
-import msgspec
 from rich.markup import escape
 from rich.status import Status
 
@@ -15,7 +13,7 @@ from binance_proxy.application.record import Recording
 from binance_proxy.application.track import Report
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container
-from binance_proxy.bridge.terminal import count, err, out
+from binance_proxy.bridge.terminal import count, err, out, print_json
 
 REFRESH_S = 0.25
 
@@ -109,7 +107,7 @@ async def _show(recording: Recording, status: Status) -> None:
 
 def _conclude(report: Report, seconds: float, *, json: bool) -> None:
     if json:
-        out.print_json(msgspec.json.encode(dataclasses.asdict(report)).decode())
+        print_json(report)
         return
     quotes = f"{count(report.quotes, 'quote')} ({report.applied:,} applied to books)"
     lines = [

@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 from enum import Enum
 
+import msgspec
 import structlog
 from rich.console import Console
 from structlog.typing import Processor
@@ -79,3 +80,8 @@ def ns(text: str, name: str) -> int:
 def count(number: int, word: str) -> str:
     """Write ``1 trade``, ``19,904 trades``."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
+def print_json(result: object) -> None:
+    """Print a result for programs."""
+    out.file.write(msgspec.json.format(msgspec.json.encode(result), indent=2).decode() + "\n")

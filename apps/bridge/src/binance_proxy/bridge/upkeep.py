@@ -17,7 +17,7 @@ from binance_proxy.adapters.timescale.schema import revision
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Server
 from binance_proxy.bridge.load import Loaded
-from binance_proxy.bridge.terminal import out
+from binance_proxy.bridge.terminal import out, print_json
 from binance_proxy.domain.errors import BridgeError, ConfigError
 
 
@@ -126,7 +126,7 @@ def show_config(loaded: Loaded, *, json: bool) -> None:
         rows = {
             setting.key: {"value": setting.value, "origin": setting.origin} for setting in loaded.settings
         }
-        out.file.write(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n")
+        print_json(rows)
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("setting", "value", "from"):

@@ -1,0 +1,350 @@
+"""One instrument: what is missing is found, what is there is passed on once, what is right is told apart."""
+
+from collections import Counter
+
+import pytest
+
+from binance_proxy.adapters.memory.publisher import MemoryPublisher
+from binance_proxy.application.track import Intervals, Report, Track
+from binance_proxy.domain.candle import Timeframe
+from binance_proxy.domain.gap import Gap, GapState
+from binance_proxy.domain.instrument import Instrument, Market, Stream
+from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
+
+SPOT = Instrument(venue="binance", market=Market.SPOT, symbol="ETH/USDT", price_precision=2, size_precision=2)
+USDM = Instrument(venue="binance", market=Market.USDM, symbol="ETH/USDT", price_precision=2, size_precision=2)
+SECOND_NS = 1_000_000_000
+T0 = 1_723_161_240 * SECOND_NS  # a full minute
+
+
+class Kept(list):
+    """A buffer that nobody empties."""
+
+    put = list.append
+
+
+class Asked:
+    """A feed that remembers who asked for a snapshot."""
+
+    def __init__(self):
+        self.resyncs = []
+
+    def resync(self, instrument):
+        self.resyncs.append(instrument)
+
+
+class Tracked:
+    """A track, and everything that came out of it."""
+
+    def __init__(self, instrument=SPOT, *, timeframes=("1m",), candle_s=1.0, publish_s=1e9, store_s=1e9):
+        self.instrument = instrument
+        self.feed, self.report, self.buffer = Asked(), Report(), Kept()
+        self.publisher = MemoryPublisher()
+        self.messages = self.publisher.listen("")
+        self.messages.clear()
+        self.steps = []
+        self.track = Track(
+            instrument,
+            self.feed,
+            self.publisher,
+            self.buffer,
+            self.report,
+            timeframes=tuple(map(Timeframe, timeframes)),
+            intervals=Intervals(candle_s=candle_s, publish_snapshot_s=publish_s, store_snapshot_s=store_s),
+            on_step=lambda: self.steps.append(self.track.in_step),
+        )
+
+    def trade(self, trade_id, at_s=0.0, **other):
+        known = {
+            "instrument": self.instrument, "ts_event": T0 + int(at_s * SECOND_NS), "ts_recv": T0 + trade_id,
+            "trade_id": trade_id, "price": 10_000 + trade_id, "size": 1, "aggressor": Side.BUY,
+        }  # fmt: skip
+        self.track.trade(TradeTick(**(known | other)))
+
+    def quote(self, first, last, at_s=0.0, **other):
+        known = {
+            "instrument": self.instrument, "ts_event": T0 + int(at_s * SECOND_NS),
+            "ts_recv": T0 + int(at_s * SECOND_NS), "first_update_id": first, "last_update_id": last,
+            "bids": ((9_000, last),), "asks": (),
+        }  # fmt: skip
+        self.track.quote(QuoteTick(**(known | other)))
+
+    def snapshot(self, last, at_s=0.0, **other):
+        known = {
+            "instrument": self.instrument, "ts_event": T0 + int(at_s * SECOND_NS),
+            "ts_recv": T0 + int(at_s * SECOND_NS), "last_update_id": last, "bids": ((8_000, 1),),
+            "asks": ((20_000, 1),),
+        }  # fmt: skip
+        self.track.snapshot(BookSnapshot(**(known | other)))
+
+    def published(self, kind):
+        return [body for _, body in self.messages if body["type"] == kind]
+
+    def stored(self, kind):
+        return [event for event in self.buffer if isinstance(event, kind)]
+
+    def gaps(self):
+        """Return what was told about gaps: stored and published must be the same."""
+        told = [(gap.stream, gap.first_id, gap.last_id, gap.state) for gap in self.stored(Gap)]
+        assert told == [
+            (gap["stream"], gap["first_id"], gap["last_id"], gap["state"]) for gap in self.published("gap")
+        ]
+        return told
+
+
+class TestTrades:
+    def test_a_trade_is_published_and_stored_once(self):
+        one = Tracked()
+        for trade_id in (1, 2, 2, 3, 1, 3):
+            one.trade(trade_id)
+        assert [body["trade_id"] for body in one.published("trade")] == [1, 2, 3]
+        assert [trade.trade_id for trade in one.stored(TradeTick)] == [1, 2, 3]
+        assert (one.report.trades, one.report.duplicates) == (3, 3)
+
+    def test_a_hole_in_the_ids_is_a_gap_with_the_times_around_it(self):
+        one = Tracked()
+        one.trade(1, at_s=1)
+        one.trade(5, at_s=3)
+        assert one.gaps() == [(Stream.TRADES, 2, 4, GapState.OPEN)]
+        [gap] = one.stored(Gap)
+        assert (gap.start, gap.end, gap.ts_event) == (T0 + SECOND_NS, T0 + 3 * SECOND_NS, T0 + 3 * SECOND_NS)
+        assert one.report.gaps == 1
+
+    def test_late_trades_close_their_gap_once_all_are_there(self):
+        one = Tracked()
+        for trade_id in (1, 5, 3, 2):
+            one.trade(trade_id)
+        assert one.gaps() == [(Stream.TRADES, 2, 4, GapState.OPEN)]
+        one.trade(4)
+        assert one.gaps() == [
+            (Stream.TRADES, 2, 4, GapState.OPEN), (Stream.TRADES, 2, 4, GapState.REPAIRED),
+        ]  # fmt: skip
+        assert (one.report.gaps, one.report.repaired, one.report.duplicates) == (1, 1, 0)
+        assert sorted(body["trade_id"] for body in one.published("trade")) == [1, 2, 3, 4, 5]
+        one.trade(4)
+        assert (one.report.repaired, one.report.duplicates) == (1, 1)
+
+    @pytest.mark.parametrize("aggregated_first", [True, False])
+    def test_single_and_aggregated_trades_are_not_mixed(self, aggregated_first):
+        one = Tracked()
+        kinds = [{"first_match_id": 7, "last_match_id": 9}, {}]
+        first, second = kinds if aggregated_first else kinds[::-1]
+        one.trade(1, **first)
+        one.trade(100, **second)
+        one.trade(2, **first)
+        assert [body["trade_id"] for body in one.published("trade")] == [1, 2]
+        assert one.report.bad == Counter({"second trade stream": 1})
+        assert one.gaps() == []
+
+
+class TestCandles:
+    def test_a_candle_is_published_closed_once(self):
+        one = Tracked(timeframes=("1m", "5m"))
+        for number in range(40):
+            one.trade(number, at_s=number * 10)
+        closed = [(body["timeframe"], body["start"]) for body in one.published("candle") if body["closed"]]
+        assert len(closed) == len(set(closed))
+        assert Counter(timeframe for timeframe, _ in closed) == {"1m": 6, "5m": 2}
+
+    def test_an_open_candle_is_published_at_intervals_of_the_feeds_time(self):
+        one = Tracked(candle_s=2.0)
+        for number in range(100):
+            one.trade(number, at_s=number / 10)
+        opened = [body for body in one.published("candle") if not body["closed"]]
+        assert [(body["ts_event"] - T0) / SECOND_NS for body in opened] == [0, 2, 4, 6, 8]
+
+    def test_a_late_trade_corrects_its_candle(self):
+        one = Tracked()
+        one.trade(1, at_s=1)
+        one.trade(3, at_s=61)
+        one.trade(2, at_s=59, price=99_999)
+        closed = [body for body in one.published("candle") if body["closed"]]
+        assert [(body["start"], body["trades"], body["high"]) for body in closed] == [
+            (T0, 1, "100.01"), (T0, 2, "999.99"),
+        ]  # fmt: skip
+
+    def test_a_candle_that_no_trade_closes_is_closed_by_the_clock_of_the_book(self):
+        one = Tracked()
+        one.trade(1, at_s=1)
+        one.quote(1, 1, at_s=61.9)
+        assert not any(body["closed"] for body in one.published("candle"))
+        one.quote(2, 2, at_s=63.0)
+        one.quote(3, 3, at_s=64.5)
+        assert [body["start"] for body in one.published("candle") if body["closed"]] == [T0]
+        one.trade(2, at_s=61)
+        assert [body["start"] for body in one.published("candle") if body["closed"]] == [T0]
+
+    def test_a_duplicate_counts_once(self):
+        one = Tracked()
+        for _ in range(5):
+            one.trade(1, at_s=1)
+        one.trade(2, at_s=70)
+        [candle] = [body for body in one.published("candle") if body["closed"]]
+        assert (candle["trades"], candle["volume"]) == (1, "0.01")
+
+
+class TestBook:
+    def test_updates_are_stored_at_once_and_published_from_the_snapshot_on(self):
+        one = Tracked()
+        for last in (1, 2, 3):
+            one.quote(last, last)
+        assert one.published("quote") == []
+        assert not one.track.in_step
+        one.snapshot(2)
+        one.quote(4, 4)
+        assert one.track.in_step
+        assert [body["type"] for topic, body in one.messages if topic.endswith("orderbook")] == [
+            "snapshot", "quote", "quote",
+        ]  # fmt: skip
+        assert [body["last_update_id"] for body in one.published("quote")] == [3, 4]
+        assert [quote.last_update_id for quote in one.stored(QuoteTick)] == [1, 2, 3, 4]
+        assert [snapshot.last_update_id for snapshot in one.stored(BookSnapshot)] == [2]
+        assert (one.report.quotes, one.report.applied, one.report.snapshots) == (4, 2, 1)
+
+    def test_a_missing_update_is_a_gap_and_nothing_is_published_until_a_snapshot_comes(self):
+        one = Tracked()
+        one.snapshot(1)
+        one.quote(2, 2)
+        one.quote(5, 6)
+        one.quote(7, 7)
+        assert one.gaps() == [(Stream.ORDERBOOK, 3, 4, GapState.OPEN)]
+        assert one.feed.resyncs == [SPOT]
+        assert not one.track.in_step
+        assert [body["last_update_id"] for body in one.published("quote")] == [2]
+        one.snapshot(6)
+        assert one.track.in_step
+        assert [body["last_update_id"] for body in one.published("quote")] == [2, 7]
+        assert one.gaps()[-1] == (Stream.ORDERBOOK, 3, 4, GapState.LOST)
+        assert (one.report.resyncs, one.report.gaps, one.report.repaired) == (1, 1, 0)
+
+    def test_a_hole_between_the_snapshot_and_the_very_first_update_is_a_gap(self):
+        for instrument, extra in ((SPOT, {}), (USDM, {"previous_update_id": 19})):
+            one = Tracked(instrument)
+            one.snapshot(10, at_s=1)
+            one.quote(20, 21, at_s=3, **extra)
+            assert one.gaps() == [(Stream.ORDERBOOK, 11, 19, GapState.OPEN)]
+            [gap] = one.stored(Gap)
+            assert (gap.start, gap.end) == (T0 + SECOND_NS, T0 + 3 * SECOND_NS)
+            assert not one.track.in_step
+
+    def test_the_first_update_may_be_older_than_the_snapshot(self):
+        one = Tracked()
+        one.snapshot(10)
+        for last in (9, 10, 11):
+            one.quote(last, last)
+        assert one.gaps() == []
+        assert [quote.last_update_id for quote in one.stored(QuoteTick)] == [9, 10, 11]
+        assert [body["last_update_id"] for body in one.published("quote")] == [11]
+
+    def test_a_late_update_repairs_the_gap_in_the_store(self):
+        one = Tracked()
+        one.snapshot(1)
+        one.quote(3, 3)
+        one.quote(2, 2)
+        assert [state for *_, state in one.gaps()] == [GapState.OPEN, GapState.REPAIRED]
+        assert one.feed.resyncs == [SPOT]
+        one.snapshot(3)
+        assert one.track.in_step
+        assert [state for *_, state in one.gaps()] == [GapState.OPEN, GapState.REPAIRED]
+        assert [quote.last_update_id for quote in one.stored(QuoteTick)] == [3, 2]
+
+    def test_a_gap_that_was_lost_can_still_be_repaired(self):
+        one = Tracked()
+        one.snapshot(1)
+        one.quote(3, 3)
+        one.snapshot(3)
+        one.quote(2, 2)
+        assert [state for *_, state in one.gaps()] == [GapState.OPEN, GapState.LOST, GapState.REPAIRED]
+        assert one.track.in_step
+        assert one.published("quote") == []
+
+    def test_a_gap_of_trades_is_not_lost_with_the_book(self):
+        one = Tracked()
+        one.trade(1)
+        one.trade(3)
+        one.snapshot(1)
+        one.snapshot(9)
+        assert one.gaps() == [(Stream.TRADES, 2, 2, GapState.OPEN)]
+
+    def test_a_snapshot_too_old_for_what_waits_asks_for_another_one(self):
+        one = Tracked()
+        one.quote(10, 11)
+        one.snapshot(5)
+        assert one.feed.resyncs == [SPOT]
+        assert one.published("snapshot") == []
+        assert one.stored(BookSnapshot) == []
+        one.snapshot(9)
+        assert [body["last_update_id"] for body in one.published("snapshot")] == [9]
+
+    def test_a_snapshot_that_is_not_needed_is_neither_published_nor_stored(self):
+        one = Tracked()
+        one.snapshot(5)
+        one.snapshot(5)
+        one.snapshot(4)
+        assert len(one.published("snapshot")) == len(one.stored(BookSnapshot)) == one.report.snapshots == 1
+
+    def test_an_update_that_crosses_the_book_is_kept_but_not_published(self):
+        one = Tracked()
+        one.snapshot(1)
+        one.quote(2, 2, bids=((20_000, 1),))
+        assert not one.track.in_step
+        assert one.published("quote") == []
+        assert len(one.stored(QuoteTick)) == 1
+        assert one.feed.resyncs == [SPOT]
+
+    def test_a_lost_connection_gives_the_book_up_and_asks_for_a_snapshot(self):
+        one = Tracked()
+        one.snapshot(1)
+        one.track.disconnect()
+        assert not one.track.in_step
+        assert one.feed.resyncs == [SPOT]
+        one.quote(2, 2)
+        assert one.published("quote") == []
+        one.snapshot(2)
+        assert one.track.in_step
+
+    def test_whoever_wants_to_know_is_told_of_each_step(self):
+        one = Tracked()
+        one.snapshot(1)
+        one.quote(5, 5)
+        one.snapshot(5)
+        one.track.disconnect()
+        assert one.steps == [True, False, True, False]
+
+    def test_a_duplicate_update_is_passed_on_once(self):
+        one = Tracked()
+        one.snapshot(1)
+        for last in (2, 2, 3, 2):
+            one.quote(last, last)
+        assert [body["last_update_id"] for body in one.published("quote")] == [2, 3]
+        assert len(one.stored(QuoteTick)) == 2
+        assert one.report.duplicates == 2
+
+    def test_on_futures_the_predecessor_tells_what_is_missing(self):
+        one = Tracked(USDM)
+        one.snapshot(10)
+        one.quote(8, 15, previous_update_id=7)
+        one.quote(20, 25, previous_update_id=15)
+        assert one.gaps() == []
+        one.quote(40, 45, previous_update_id=30)
+        assert one.gaps() == [(Stream.ORDERBOOK, 26, 30, GapState.OPEN)]
+        assert not one.track.in_step
+
+    def test_the_whole_book_is_published_and_stored_at_intervals_of_the_feeds_time(self):
+        one = Tracked(publish_s=10, store_s=25)
+        one.snapshot(0)
+        for last in range(1, 101):
+            one.quote(last, last, at_s=last)
+        assert [body["last_update_id"] for body in one.published("snapshot")] == list(range(0, 101, 10))
+        assert [snapshot.last_update_id for snapshot in one.stored(BookSnapshot)] == [0, 25, 50, 75, 100]
+        assert one.report.snapshots == 5
+        assert one.published("snapshot")[-1]["bids"] == [["90", "1"], ["80", "0.01"]]
+
+    def test_the_whole_book_is_published_on_demand_if_it_is_right(self):
+        one = Tracked()
+        one.track.publish_snapshot()
+        assert one.messages == []
+        one.snapshot(1)
+        one.quote(2, 2)
+        one.track.publish_snapshot()
+        assert [body["last_update_id"] for body in one.published("snapshot")] == [1, 2]
