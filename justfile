@@ -40,7 +40,7 @@ up *args:
     @mkdir -p var
     @if [ -f var/bridge.pid ] && kill -0 "$(cat var/bridge.pid)" 2>/dev/null; then echo "already up, pid $(cat var/bridge.pid)"; exit 1; fi
     @nohup uv run bridge run --log-format json {{ args }} > var/bridge.log 2>&1 & echo $! > var/bridge.pid
-    @echo "bridge is starting; its log is var/bridge.log, `just down` stops it"
+    @echo "bridge is starting; its log is var/bridge.log, and 'just down' stops it"
 
 # Stop the bridge that `just up` started, after it has stored everything
 down:

@@ -19,9 +19,9 @@ from binance_proxy.adapters.system.clock import SystemClock
 from binance_proxy.adapters.zeromq.publisher import ZmqPublisher, open_publisher
 from binance_proxy.application.ports import StoredEvent, TrackedPair
 from binance_proxy.application.record import TURN, Recording, RecordSettings
-from binance_proxy.application.track import Intervals, Report, Track
+from binance_proxy.application.track import Plan, Report, Track
 from binance_proxy.domain.candle import Timeframe
-from binance_proxy.domain.instrument import Instrument, Market
+from binance_proxy.domain.instrument import Instrument, Market, Stream
 from binance_proxy.domain.tick import BookSnapshot, MarketEvent, QuoteTick, TradeTick
 from recorded import FOLDER
 
@@ -98,10 +98,9 @@ async def bench(rounds: int) -> None:
     }
     best = await best_of(rounds, sides)
     fastest = min(best["text"], best["float"])
-    print(
-        f"path: {len(ticks):,} frames, raw -> tick -> book -> candles {' and '.join(TIMEFRAMES)} -> JSON -> PUB"
-    )
-    print("  speed, of the faster bare loop (which sends the same bytes and has no checks and no candles):")
+    candles = " and ".join(TIMEFRAMES)
+    print(f"path: {len(ticks):,} frames, raw -> tick -> book -> candles {candles} -> JSON -> PUB")
+    print("  speed, of the faster bare loop, which sends the same bytes without checks and candles:")
     print(f"    bare loop, numbers kept as text         {fastest / best['text']:.2f}")
     print(f"    bare loop, numbers through floats       {fastest / best['float']:.2f}")
     print(f"    the path                                {fastest / best['path']:.2f} (aim: 0.8)")
@@ -163,7 +162,7 @@ async def _heard_publisher() -> AsyncIterator[ZmqPublisher]:
         json=json, msgpack=msgpack, epoch="epoch", high_water=10**7, linger_s=0
     ) as publisher:
         with _subscriber(json):
-            while not publisher.newcomers():
+            while not publisher.newcomers():  # noqa: ASYNC110  a socket has no event to wait for
                 await asyncio.sleep(0.01)
             yield publisher
 
@@ -207,8 +206,13 @@ async def _tracked(frames: Frames, publisher: object, timeframes: tuple[str, ...
         publisher,
         _NoStore(),
         Report(),
-        timeframes=tuple(map(Timeframe, timeframes)),
-        intervals=Intervals(candle_s=1, publish_snapshot_s=60, store_snapshot_s=300),
+        plan=Plan(
+            streams=frozenset(Stream),
+            timeframes=tuple(map(Timeframe, timeframes)),
+            candle_s=1,
+            publish_snapshot_s=60,
+            store_snapshot_s=300,
+        ),
         on_step=lambda: None,
     )
     began = time.perf_counter()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -55,15 +56,13 @@ async def bench(rounds: int) -> None:
             bare = await asyncpg.connect(server.url)
             number = await bare.fetchval("SELECT instrument_id FROM instruments")
             await store.append([trades[0], quotes[0], trades[-1], quotes[-1]])  # makes the partitions
-            print(
-                "rows: `append`, which makes rows of ticks and lets nothing in twice, and a bare COPY of ready rows"
-            )
+            print("rows: `append`, from ticks and nothing in twice, and a bare COPY of ready rows")
             for table, ticks in (("trades", trades), ("quotes", quotes)):
                 rows = [_row(tick, number) for tick in ticks]
                 columns = COLUMNS[type(ticks[0])]
                 sides: dict[str, Callable] = {
-                    "bare": lambda: _bare(bare, table, columns, rows),
-                    "append": lambda: _append(store, bare, table, ticks),
+                    "bare": partial(_bare, bare, table, columns, rows),
+                    "append": partial(_append, store, bare, table, ticks),
                 }
                 best = await best_of(rounds, sides)
                 print(

@@ -101,7 +101,8 @@ def test_candles_of_the_fold_the_view_and_the_topic_are_the_same(tmp_path, two_f
         assert {name: published[candle["start"]][name] for name in names} == {
             name: candle[name] for name in names
         }
-    assert [one["closed"] for one in candles] == [True, True, False]
+    assert len(candles) >= 2
+    assert [one["closed"] for one in candles] == [True] * (len(candles) - 1) + [False]
 
 
 RECORDED = [
@@ -163,9 +164,9 @@ def test_recorded_sessions_give_the_figures_of_their_manifest(
     check_sequences(subscriber.messages)
     book, last_update_id = rebuilt_book(subscriber.messages)
     assert last_update_id == update_id
-    assert [[max(book["bids"]), book["bids"][max(book["bids"])]], [min(book["asks"]), book["asks"][min(book["asks"])]]] == [
-        [Decimal(number) for number in level] for level in best
-    ]  # fmt: skip
+    for side, edge, level in (("bids", max, best[0]), ("asks", min, best[1])):
+        price = edge(book[side])
+        assert [price, book[side][price]] == [Decimal(number) for number in level]
     assert bridge.ask("run")["new"] == 0
 
 
@@ -179,7 +180,8 @@ def test_recorded_sessions_give_the_figures_of_their_manifest(
         ),
         pytest.param(
             ["usdm_btcusdt_20240718.gz", "usdm_btcusdt_20240719.gz"], "usdm", "1m",
-            "klines/usdm_btcusdt_1m_20240718.csv", tuple(range(1721347080000, 1721347440001, 60000)), id="usdm 1m",
+            "klines/usdm_btcusdt_1m_20240718.csv", tuple(range(1721347080000, 1721347440001, 60000)),
+            id="usdm 1m",
         ),
     ],
 )  # fmt: skip
@@ -196,6 +198,7 @@ def test_candles_equal_those_of_the_exchange(tmp_path, names, market, timeframe,
                 our_name = "trades" if name == "count" else name
                 assert Decimal(str(ours[start][our_name])) == Decimal(rows[start][name]), (start, name)
     complete = bridge.query(
-        f"select extract(epoch from start)::bigint * 1000 from candles_{timeframe} where complete order by start"
+        "select extract(epoch from start)::bigint * 1000"
+        f" from candles_{timeframe} where complete order by start"
     )
     assert [int(start) for [start] in complete] == list(whole)

@@ -22,7 +22,7 @@ def wait_until_recording(bridge, subscriber, trades=20):
 @pytest.mark.parametrize(
     ("sign", "status"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGHUP, 0)],
-    ids=lambda sign: str(sign),
+    ids=str,
 )
 def test_a_signal_stores_everything_that_was_published(tmp_path, sign, status):
     bridge = Bridge(tmp_path / "var", *SLOW)

@@ -1,6 +1,7 @@
 """A mistake gets one clear sentence and a status that says whose it is: 2 is the user's, 1 the world's."""
 
 import json
+import shlex
 import socket
 import subprocess
 
@@ -149,7 +150,7 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path):
     capture = captured.write(tmp_path / "a.gz", captured.session(2_000))
     bridge = Bridge(tmp_path / "var", *capture_options(capture))
     bridge("run")
-    line = " ".join([*bridge._line("trades", ("BTC/USDT", "--limit", "0")), "| head -n 2"])
+    line = shlex.join(bridge._line("trades", ("BTC/USDT", "--limit", "0"))) + " | head -n 2"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True)
     assert done.stderr == ""
     assert done.returncode == 0

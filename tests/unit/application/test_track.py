@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from binance_proxy.adapters.memory.publisher import MemoryPublisher
-from binance_proxy.application.track import Intervals, Report, Track
+from binance_proxy.application.track import Plan, Report, Track
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Market, Stream
@@ -49,8 +49,13 @@ class Tracked:
             self.publisher,
             self.buffer,
             self.report,
-            timeframes=tuple(map(Timeframe, timeframes)),
-            intervals=Intervals(candle_s=candle_s, publish_snapshot_s=publish_s, store_snapshot_s=store_s),
+            plan=Plan(
+                streams=frozenset(Stream),
+                timeframes=tuple(map(Timeframe, timeframes)),
+                candle_s=candle_s,
+                publish_snapshot_s=publish_s,
+                store_snapshot_s=store_s,
+            ),
             on_step=lambda: self.steps.append(self.track.in_step),
         )
 
@@ -247,6 +252,14 @@ class TestBook:
         assert one.track.in_step
         assert [state for *_, state in one.gaps()] == [GapState.OPEN, GapState.REPAIRED]
         assert [quote.last_update_id for quote in one.stored(QuoteTick)] == [3, 2]
+
+    def test_a_gap_is_told_to_be_lost_once(self):
+        one = Tracked()
+        for last in (1, 2, 4):
+            one.quote(last, last)
+        for last in (4, 10, 20):
+            one.snapshot(last)
+        assert [state for *_, state in one.gaps()] == [GapState.OPEN, GapState.LOST]
 
     def test_a_gap_that_was_lost_can_still_be_repaired(self):
         one = Tracked()

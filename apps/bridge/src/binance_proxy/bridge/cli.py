@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -35,6 +36,7 @@ Result = TypeVar("Result")
 app = App(
     name="bridge",
     help="Record, check, store and publish exchange market data. Everything has a default: try `bridge run`.",
+    version=version("binance-proxy-bridge"),
     version_flags=["--version"],
 )
 
@@ -147,6 +149,7 @@ def pairs(*, json: Json = False, common: Common = COMMON) -> None:
 @app.command
 def trades(
     pair: str,
+    /,
     *,
     start: str | None = None,
     end: str | None = None,
@@ -186,6 +189,7 @@ def trades(
 def candles(
     pair: str,
     timeframe: str = "1m",
+    /,
     *,
     start: str | None = None,
     end: str | None = None,
@@ -226,6 +230,7 @@ def candles(
 @app.command
 def book(
     pair: str,
+    /,
     *,
     levels: int = 10,
     where: Where = ANYWHERE,
@@ -255,7 +260,7 @@ def book(
 
 @app.command
 def gaps(
-    pair: str | None = None, *, where: Where = ANYWHERE, json: Json = False, common: Common = COMMON
+    pair: str | None = None, /, *, where: Where = ANYWHERE, json: Json = False, common: Common = COMMON
 ) -> None:
     """Show the known holes in what was recorded.
 
@@ -273,6 +278,7 @@ def gaps(
 @app.command
 def watch(
     pair: str | None = None,
+    /,
     *,
     levels: int = 10,
     address: str | None = None,

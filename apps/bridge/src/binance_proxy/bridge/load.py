@@ -8,8 +8,9 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -141,11 +142,20 @@ def _build(section: type[Section], prefix: str, given: Mapping[str, object]) -> 
             try:
                 values[name] = msgspec.convert(given[key], kind, strict=False)
             except msgspec.ValidationError as error:
-                raise ConfigError(f"{key} = {given[key]!r}: {error}") from error
+                raise ConfigError(f"{key} = {given[key]!r} {_wrong_with(kind, error)}") from error
     try:
         return section(**values)
     except ConfigError as error:
-        raise ConfigError(f"[{prefix.rstrip('.')}] {error}") from error
+        raise ConfigError(f"{prefix}{error}") from error  # it begins with the name of the setting
+
+
+def _wrong_with(kind: object, error: msgspec.ValidationError) -> str:
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        choices = tuple(member.value for member in kind)
+    if choices:
+        return "is not one of " + ", ".join(map(str, choices))
+    return f"cannot be used: {error}"
 
 
 def _values(section: object, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -14,6 +14,7 @@ from binance_proxy.application.track import Report
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container
 from binance_proxy.bridge.terminal import count, err, out, print_json
+from binance_proxy.domain.instrument import Market
 
 REFRESH_S = 0.25
 
@@ -75,8 +76,10 @@ def _announce(config: Config, recording: Recording) -> None:
     err.print(f"recording     [bold]{escape(names)}[/] from [bold]{config.feed.use}[/]")
     err.print(f"publishing    {config.publish.json.bind} (JSON), {config.publish.msgpack.bind} (MessagePack)")
     first = recording.instruments[0].symbol
+    if recording.instruments[0].market is not Market.SPOT:
+        first += f" --market {recording.instruments[0].market}"
     err.print(
-        f"[dim]look          bridge watch {first}    bridge trades {first}    bridge candles {first} 1m[/]"
+        f"[dim]look          bridge watch {first}    bridge trades {first}    bridge candles {first}[/]"
     )
     err.print("[dim]stop          Ctrl-C[/]")
 

@@ -39,7 +39,11 @@ def set_up_log(log_format: LogFormat) -> None:
     renderer: Processor = (
         structlog.processors.JSONRenderer()
         if log_format is LogFormat.JSON
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            pad_event_to=0,
+            exception_formatter=structlog.dev.plain_traceback,  # the others show variables, passwords too
+        )
     )
     to_stderr = logging.StreamHandler(sys.stderr)
     to_stderr.setFormatter(
@@ -53,6 +57,8 @@ def set_up_log(log_format: LogFormat) -> None:
     root.setLevel(logging.INFO)
     for talkative in ("alembic", "asyncio", "backoff"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
+    # The store says in a line what the driver says in a hundred.
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)
 
 
 def utc(ts: int, *, parts: str = "milliseconds") -> str:

@@ -81,7 +81,8 @@ class StoreBuffer:
             if not self._full_batches and not self._closed:
                 self._ready.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._ready.wait(), age_s)
+                    async with asyncio.timeout(age_s):
+                        await self._ready.wait()
             batch = self._next()
             if batch or self._closed:  # else another taker was faster
                 return batch

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from binance_proxy.application.buffer import StoreBuffer
 from binance_proxy.application.ports import Clock, MarketFeed, MarketStore, PairRegistry, Publisher
-from binance_proxy.application.track import Intervals, Report, Track
+from binance_proxy.application.track import Plan, Report, Track
 from binance_proxy.domain.candle import SECOND_NS, Timeframe
-from binance_proxy.domain.instrument import Instrument
+from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.tick import BadFrame, BookSnapshot, Disconnect, MarketEvent, QuoteTick, TradeTick
 
 log = logging.getLogger(__name__)
@@ -82,27 +82,32 @@ class Recording:
     async def prepare(self) -> Sequence[Instrument]:
         """Find out what will be recorded, and fix the units of what is new.
 
+        Of a tracked pair only its tracked streams are recorded; of a pair that a capture holds and nobody
+        tracks, everything.
+
         Raises:
             FeedRejected: The source cannot be read.
             StoreUnavailable: The store is away.
         """
-        described = await self._feed.instruments(await self._registry.pairs())
+        pairs = await self._registry.pairs()
+        described = await self._feed.instruments(pairs)
         self.instruments = [await self._registry.register(instrument) for instrument in described]
-        timeframes = tuple(Timeframe(name) for name in self._settings.timeframes)
-        intervals = Intervals(
-            candle_s=self._settings.candle_interval_s,
-            publish_snapshot_s=self._publish_snapshot_s,
-            store_snapshot_s=self._settings.snapshot_interval_s,
-        )
+        tracked = {(pair.symbol, pair.market): frozenset(pair.streams) for pair in pairs}
         for instrument in self.instruments:
+            plan = Plan(
+                streams=tracked.get((instrument.symbol, instrument.market), frozenset(Stream)),
+                timeframes=tuple(Timeframe(name) for name in self._settings.timeframes),
+                candle_s=self._settings.candle_interval_s,
+                publish_snapshot_s=self._publish_snapshot_s,
+                store_snapshot_s=self._settings.snapshot_interval_s,
+            )
             self._tracks[instrument] = Track(
                 instrument,
                 self._feed,
                 self._publisher,
                 self._buffer,
                 self.report,
-                timeframes=timeframes,
-                intervals=intervals,
+                plan=plan,
                 on_step=self._tell_status,
             )
         return self.instruments

@@ -35,7 +35,7 @@ class Report:
     applied: int = 0
     """Updates that were applied to a book. The others were older than the snapshot, or waited for one."""
     snapshots: int = 0
-    """Whole books that were stored: those that the feed gave, and our own at intervals."""
+    """Whole books that were stored: those that the feed gave, and our own at plan."""
     duplicates: int = 0
     """Ticks that had come before; they were not passed on again."""
     gaps: int = 0
@@ -63,13 +63,20 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Intervals:
-    """How often what is published or stored, in seconds of the feed's own time."""
+class Plan:
+    """What is made of the ticks of an instrument. Times are those of the feed, in seconds."""
+
+    streams: frozenset[Stream]
+    """What is taken of the instrument; the rest is passed over."""
+    timeframes: tuple[Timeframe, ...]
+    """Which candles are kept and published."""
 
     candle_s: float
     """Between two messages about a candle that is open."""
     publish_snapshot_s: float
+    """Between two whole books on the topic."""
     store_snapshot_s: float
+    """Between two whole books in the store."""
 
 
 class Track:
@@ -83,8 +90,7 @@ class Track:
         buffer: StoreBuffer,
         report: Report,
         *,
-        timeframes: tuple[Timeframe, ...],
-        intervals: Intervals,
+        plan: Plan,
         on_step: Callable[[], None],
     ) -> None:
         """Begin with nothing: no book until a snapshot comes, no candle until a trade does.
@@ -97,17 +103,19 @@ class Track:
         self._put = buffer.put
         self._report = report
         self._on_step = on_step
+        self._takes_trades = Stream.TRADES in plan.streams
+        self._takes_book = Stream.ORDERBOOK in plan.streams
         self._ids = {Stream.TRADES: IdSequence(), Stream.ORDERBOOK: IdSequence()}
         self._trade_ids, self._update_ids = self._ids[Stream.TRADES], self._ids[Stream.ORDERBOOK]
         self._ts_event = {Stream.TRADES: 0, Stream.ORDERBOOK: 0}
         self._gaps: dict[tuple[Stream, Hole], Gap] = {}
         self._missing_updates = False
         self._sync = BookSync()
-        self._folds = [CandleFold(instrument, timeframe) for timeframe in timeframes]
+        self._folds = [CandleFold(instrument, timeframe) for timeframe in plan.timeframes]
         self._aggregated: bool | None = None
-        self._candle_interval_ns = int(intervals.candle_s * SECOND_NS)
-        self._publish_snapshot_ns = int(intervals.publish_snapshot_s * SECOND_NS)
-        self._store_snapshot_ns = int(intervals.store_snapshot_s * SECOND_NS)
+        self._candle_interval_ns = int(plan.candle_s * SECOND_NS)
+        self._publish_snapshot_ns = int(plan.publish_snapshot_s * SECOND_NS)
+        self._store_snapshot_ns = int(plan.store_snapshot_s * SECOND_NS)
         self._candles_due = self._candles_close = self._publish_due = self._store_due = 0
 
     @property
@@ -117,6 +125,8 @@ class Track:
 
     def trade(self, trade: TradeTick) -> None:
         """Take a trade."""
+        if not self._takes_trades:
+            return
         aggregated = trade.first_match_id is not None
         if aggregated is not self._aggregated:
             if self._aggregated is not None:
@@ -144,6 +154,8 @@ class Track:
 
     def quote(self, quote: QuoteTick) -> None:
         """Take an update of the book."""
+        if not self._takes_book:
+            return
         first_id, last_id = covered_ids(quote)
         if self._update_ids.last_id is None:
             self._begin_updates(first_id)
@@ -168,6 +180,8 @@ class Track:
 
     def snapshot(self, snapshot: BookSnapshot) -> None:
         """Take a whole book from the feed."""
+        if not self._takes_book:
+            return
         try:
             followed = self._sync.snapshot(snapshot)
         except BookStale as error:

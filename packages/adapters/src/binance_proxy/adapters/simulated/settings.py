@@ -26,7 +26,7 @@ class Faults:
         """Raise `ConfigError` for a chance that is none."""
         for name, chance in vars(self).items():
             if not 0 <= chance <= 1:
-                raise ConfigError(f"faults.{name} = {chance} is not a chance from 0 to 1")
+                raise ConfigError(f"{name} = {chance} is not a chance from 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncpg
-from sqlalchemy.exc import SQLAlchemyError
 
 from binance_proxy.application.ports import StoreError, StoreRejected, StoreUnavailable
 
@@ -21,10 +20,9 @@ VENDOR = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-    SQLAlchemyError,
     OSError,  # TimeoutError is one
 )
-"""Everything that the driver, the network and Alembic's connection raise."""
+"""Everything that the driver and the network raise."""
 
 AWAY = (
     "08",  # connection lost
@@ -56,16 +54,17 @@ def port_errors() -> Iterator[None]:
 
 def as_port_error(error: BaseException) -> StoreError:
     """Put an error into one sentence, under the class that says whether to try again."""
-    root = _root(error)
-    said = (str(root).splitlines() or [""])[0].rstrip(".") or type(root).__name__
-    if isinstance(root, asyncpg.PostgresError):
-        return _refused(root, said)
-    if isinstance(root, asyncpg.ClientConfigurationError):
+    said = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+    if isinstance(error, asyncpg.PostgresError):
+        return _refused(error, said)
+    if isinstance(error, asyncpg.ClientConfigurationError):
         return StoreRejected(f"The store's url cannot be used: {said}.")
-    if isinstance(root, TimeoutError):
+    if isinstance(error, TimeoutError):
         return StoreUnavailable("PostgreSQL did not answer in time.")
-    if isinstance(root, asyncpg.DataError | SQLAlchemyError):
+    if isinstance(error, asyncpg.DataError):
         return StoreRejected(f"PostgreSQL cannot be given this: {said}.")
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return StoreUnavailable("The connection to PostgreSQL was lost in the middle of work.")
     return StoreUnavailable(f"PostgreSQL cannot be reached: {said}.")
 
 
@@ -82,12 +81,3 @@ def _refused(error: asyncpg.PostgresError, said: str) -> StoreError:
     return StoreRejected(
         f"PostgreSQL refuses ({said}): {advice}." if advice else f"PostgreSQL refuses: {said}."
     )
-
-
-def _root(error: BaseException) -> BaseException:
-    """Find the driver's own error behind SQLAlchemy's wrappers."""
-    while isinstance(error, SQLAlchemyError) or type(error).__module__.startswith("sqlalchemy."):
-        if error.__cause__ is None:
-            return error
-        error = error.__cause__
-    return error

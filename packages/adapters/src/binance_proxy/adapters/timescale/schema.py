@@ -1,26 +1,14 @@
-"""The schema's revisions: where a database stands, and how it gets to the newest one."""
+"""The schema's revision: where a database stands, and whether that is the newest."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext, MigrationStep
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.pool import NullPool
 
 from binance_proxy.adapters.timescale.errors import port_errors
-from binance_proxy.application.ports import StoreRejected
 
-FOLDER = Path(__file__).parent / "migrations"
-MIGRATION_LOCK = 0x6272_6964_6765
-"""Key of the advisory lock under which one bridge at a time migrates."""
-STATEMENT_LIMIT_S = 900.0
-"""How long one statement of a migration may take, waiting for another bridge included."""
+MIGRATIONS = Path(__file__).parent / "migrations"
+NEWEST = max(path.name.partition("_")[0] for path in MIGRATIONS.glob("[0-9]*.py"))
+"""The revision that this program works with; each file of a migration begins with its own."""
 
 
 async def revision(url: str, *, connect_s: float = 10.0) -> str | None:
@@ -31,8 +19,14 @@ async def revision(url: str, *, connect_s: float = 10.0) -> str | None:
         StoreRejected: The server refuses the url.
     """
     with port_errors():
-        async with _connection(url, connect_s) as connection:
-            return await connection.run_sync(_current)
+        connection = await asyncpg.connect(url, timeout=connect_s, command_timeout=connect_s)
+        try:
+            if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+                return None
+            current: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+            return current
+        finally:
+            await connection.close()
 
 
 async def migrate(url: str, *, connect_s: float = 10.0) -> None:
@@ -44,45 +38,9 @@ async def migrate(url: str, *, connect_s: float = 10.0) -> None:
         StoreUnavailable: The server is away.
         StoreRejected: The server refuses the url or lacks a right, or the schema is newer than this program.
     """
-    with port_errors():
-        async with _connection(url, connect_s) as connection:
-            await connection.run_sync(_upgrade)
-
-
-@asynccontextmanager
-async def _connection(url: str, connect_s: float) -> AsyncIterator[AsyncConnection]:
-    """Open one connection and one transaction for Alembic; the driver reads the url, as for the pool."""
-
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(url, timeout=connect_s, command_timeout=STATEMENT_LIMIT_S)
-
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
-    async with engine.begin() as connection:
-        yield connection
-
-
-def _current(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _upgrade(connection: Connection) -> None:
-    script = ScriptDirectory(str(FOLDER), version_locations=[str(FOLDER)])
-    newest = script.get_current_head()
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-    current = _current(connection)
-    if current == newest:
+    if await revision(url, connect_s=connect_s) == NEWEST:
         return
-    if current is not None and current not in {known.revision for known in script.walk_revisions()}:
-        raise StoreRejected(
-            f"The database's schema is at revision {current} and this bridge knows none later than {newest}:"
-            " run a newer bridge, or use another database."
-        )
+    # Alembic and SQLAlchemy take half a second to import, and nearly every start needs neither.
+    from binance_proxy.adapters.timescale.upgrade import upgrade  # noqa: PLC0415
 
-    def steps(_at: str | tuple[str, ...], _context: MigrationContext) -> Iterable[MigrationStep]:
-        missing = reversed(list(script.iterate_revisions(newest, current, implicit_base=True)))
-        return [MigrationStep.upgrade_from_script(script.revision_map, one) for one in missing]
-
-    with EnvironmentContext(Config(), script, fn=steps) as environment:
-        environment.configure(connection=connection)
-        with environment.begin_transaction():
-            environment.run_migrations()
+    await upgrade(url, MIGRATIONS, connect_s=connect_s)
