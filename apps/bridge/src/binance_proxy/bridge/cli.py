@@ -48,7 +48,9 @@ class Common:
 
     config: Path | None = None
     """Read settings from this TOML file instead of ./bridge.toml."""
-    option: Annotated[tuple[str, ...], Parameter(name=("--option", "-o"), negative=(), show_default=False)] = ()
+    option: Annotated[
+        tuple[str, ...], Parameter(name=("--option", "-o"), negative=(), show_default=False)
+    ] = ()
     """Set one setting, as key=value; may be given several times. `bridge config` lists all keys."""
     log_format: LogFormat = LogFormat.CONSOLE
     """How log lines look, on standard error."""

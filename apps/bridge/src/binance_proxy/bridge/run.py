@@ -14,7 +14,7 @@ from binance_proxy.application.track import Report
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container
 from binance_proxy.bridge.terminal import count, err, out, print_json
-from binance_proxy.domain.instrument import Market
+from binance_proxy.domain.instrument import Instrument, Market
 
 REFRESH_S = 0.25
 
@@ -75,13 +75,26 @@ def _announce(config: Config, recording: Recording) -> None:
     names = ", ".join(f"{one.symbol} ({one.market})" for one in recording.instruments)
     err.print(f"recording     [bold]{escape(names)}[/] from [bold]{config.feed.use}[/]")
     err.print(f"publishing    {config.publish.json.bind} (JSON), {config.publish.msgpack.bind} (MessagePack)")
-    first = recording.instruments[0].symbol
-    if recording.instruments[0].market is not Market.SPOT:
-        first += f" --market {recording.instruments[0].market}"
     err.print(
-        f"[dim]look          bridge watch {first}    bridge trades {first}    bridge candles {first}[/]"
+        f"[dim]look          {'    '.join(map(escape, _ways_to_look(config, recording.instruments[0])))}[/]"
     )
     err.print("[dim]stop          Ctrl-C[/]")
+
+
+def _ways_to_look(config: Config, instrument: Instrument) -> list[str]:
+    """Return commands that show what is being recorded, with the options that they need to find it."""
+    which = instrument.symbol
+    if instrument.market is not Market.SPOT:
+        which += f" --market {instrument.market}"
+    default = Config()
+    where = "" if config.data_dir == default.data_dir else f" -o data_dir={config.data_dir}"
+    address = config.publish.json.bind
+    listen = "" if address == default.publish.json.bind else f" --address {address}"
+    return [
+        f"bridge watch {which}{listen}",
+        f"bridge trades {which}{where}",
+        f"bridge candles {which}{where}",
+    ]
 
 
 @contextmanager
