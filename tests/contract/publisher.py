@@ -268,7 +268,7 @@ class PublisherContract:
 
     async def test_never_waits_or_fails_because_of_a_listener_that_does_not_read(self, wire: Wire) -> None:
         assert not inspect.iscoroutinefunction(wire.publisher.publish)
-        stuck = await wire.listen("binance.", holds=10)
+        stuck = await wire.listen("binance.spot.ethusdt.trades", holds=10)
         keen = await wire.listen("binance.spot.ethusdt.candles.1m")
         for number in range(30_000):
             wire.publisher.publish(trade(number))
@@ -279,7 +279,7 @@ class PublisherContract:
         assert 0 < len(received) < 30_000, "a listener that does not read is not remembered for ever"
 
     async def test_a_listener_that_lost_messages_sees_it_by_the_sequence(self, wire: Wire) -> None:
-        stuck = await wire.listen("binance.", holds=10)
+        stuck = await wire.listen("binance.spot.ethusdt.trades", holds=10)
         for number in range(30_000):
             wire.publisher.publish(trade(number))
         bodies = [body for _, body in await stuck.received()]

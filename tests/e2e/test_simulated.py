@@ -70,3 +70,19 @@ def test_watch_shows_the_tape_of_a_running_bridge_in_a_pipe(tmp_path):
     running.terminate()
     running.communicate()
     assert all("simulated.spot.solusdt" in line for line in lines)
+
+
+def test_cloudevents_are_an_envelope_around_the_same_bodies(tmp_path):
+    bridge = Bridge(
+        tmp_path / "var",
+        "publish.cloudevents=true",
+        "feed.simulated.speed=max",
+        "feed.simulated.events=500",
+    )
+    with subscribed(bridge) as subscriber:
+        report = bridge.ask("run")
+    trades = [event for _, event in subscriber.messages if event["type"] == "binance-proxy.trade"]
+    assert len(trades) == report["trades"] > 0
+    assert {event["specversion"] for event in trades} == {"1.0"}
+    assert len({(event["source"], event["id"]) for event in trades}) == len(trades)
+    assert next(event["data"]["sequence"] for event in trades if "eth" in event["source"]) == 1

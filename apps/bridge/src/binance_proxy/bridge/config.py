@@ -67,6 +67,8 @@ class PublishConfig:
     """Messages that may wait for one subscriber; a slower one loses the rest and sees it by the sequence."""
     linger_s: float = 5.0
     """How long messages that are on their way may take after the end."""
+    cloudevents: bool = False
+    """Send each JSON body as the data of a CloudEvents 1.0 event."""
     insecure: bool = False
     """Allow addresses beyond this machine, for anyone to read."""
 

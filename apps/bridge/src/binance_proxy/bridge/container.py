@@ -127,4 +127,5 @@ class Container(containers.DeclarativeContainer):
         msgpack=config.provided.publish.msgpack.bind,
         high_water=config.provided.publish.high_water,
         linger_s=config.provided.publish.linger_s,
+        cloudevents=config.provided.publish.cloudevents,
     )

@@ -14,6 +14,7 @@ import zmq.asyncio
 from rich.console import Console
 from rich.live import Live
 
+from binance_proxy.adapters.zeromq.cloudevents import bare_json
 from binance_proxy.adapters.zeromq.publisher import STATUS
 from binance_proxy.bridge.ladder import Screen, line_of
 from binance_proxy.bridge.watched import TAPE, Status, Watched, read_status
@@ -120,7 +121,7 @@ async def _find(socket: zmq.asyncio.Socket, address: str, wanted: Wanted, stop: 
     while not stop.is_set():
         if await socket.poll(int(FRAME_S * 1000)):
             topic, body = await socket.recv_multipart()
-            heard = _status_in(topic, body, address) or heard
+            heard = _status_in(topic, bare_json(body), address) or heard
             if heard is not None and (name := wanted.first_of(heard)):
                 return name
         if (heard is not None and heard.instruments) or clock() - start > ANSWER_S:
@@ -174,7 +175,7 @@ def _arrived(socket: zmq.Socket[bytes]) -> Iterator[tuple[bytes, bytes]]:
             topic, body = socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return
-        yield topic, body
+        yield topic, bare_json(body)
 
 
 def ask_for_snapshot(socket: zmq.asyncio.Socket, watched: Watched) -> None:

@@ -15,6 +15,7 @@ from binance_proxy.adapters.zeromq.bodies import (
     levels_in_msgpack,
     msgpack_of,
 )
+from binance_proxy.adapters.zeromq.cloudevents import cloud_event_json
 from binance_proxy.application.ports import PublishedEvent, PublisherRejected
 from binance_proxy.domain.candle import Candle
 from binance_proxy.domain.instrument import Instrument
@@ -184,7 +185,7 @@ class ZmqPublisher:
 
 @asynccontextmanager
 async def open_publisher(
-    *, json: str, msgpack: str, epoch: str, high_water: int, linger_s: float
+    *, json: str, msgpack: str, epoch: str, high_water: int, linger_s: float, cloudevents: bool = False
 ) -> AsyncIterator[ZmqPublisher]:
     """Bind both endpoints and send on them until the block is left.
 
@@ -193,6 +194,7 @@ async def open_publisher(
         msgpack: Address of the MessagePack endpoint.
         epoch: Id of this run; it is in every body.
         high_water: Messages that may wait for one subscriber; more are lost to it.
+        cloudevents: Whether each JSON body is the data of a CloudEvent.
         linger_s: How long messages that are still on their way may take after the end.
 
     Raises:
@@ -201,7 +203,11 @@ async def open_publisher(
     context = zmq.Context()
     try:
         endpoints = [
-            Endpoint(_bind(context, json, high_water), json_of, levels_in_json),
+            Endpoint(
+                _bind(context, json, high_water),
+                cloud_event_json if cloudevents else json_of,
+                levels_in_json,
+            ),
             Endpoint(_bind(context, msgpack, high_water), msgpack_of, levels_in_msgpack),
         ]
         publisher = ZmqPublisher(endpoints, epoch)

@@ -1,0 +1,54 @@
+"""CloudEvents carry the same body, and name the same event the same way in every run."""
+
+import json
+
+from binance_proxy.adapters.zeromq.bodies import BodyOf, json_of, levels_in_json
+from binance_proxy.adapters.zeromq.cloudevents import bare_json, cloud_event_json
+from binance_proxy.domain.instrument import Instrument, Market
+from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
+
+ETH = Instrument(venue="binance", market=Market.SPOT, symbol="ETH/USDT")
+AT = {"instrument": ETH, "ts_event": 1_723_161_255_342_000_000, "ts_recv": 1_723_161_254_000_000_001}
+TRADE = TradeTick(**AT, trade_id=7, price=305_012_000_000, size=150_000_000, aggressor=Side.SELL)
+QUOTE = QuoteTick(**AT, first_update_id=5, last_update_id=7, bids=((100, 1),), asks=())
+SNAPSHOT = BookSnapshot(**AT, last_update_id=7, bids=((100, 1),), asks=())
+
+
+def body_of(event, epoch="epoch", sequence=1):
+    return BodyOf(ETH, epoch).make(event, sequence, levels_in_json)
+
+
+def test_the_envelope_has_the_attributes_of_the_standard_and_the_body_as_data():
+    event = json.loads(cloud_event_json(body_of(TRADE)))
+    assert event == {
+        "specversion": "1.0",
+        "id": "1723161255342000000-7",
+        "source": "/binance/spot/ethusdt/trades",
+        "type": "binance-proxy.trade",
+        "time": "2024-08-08T23:54:15.342000000Z",
+        "datacontenttype": "application/json",
+        "data": json.loads(json_of(body_of(TRADE))),
+    }
+
+
+def test_source_and_id_name_an_event_whatever_the_run():
+    for event in (TRADE, QUOTE, SNAPSHOT):
+        first = json.loads(cloud_event_json(body_of(event)))
+        again = json.loads(cloud_event_json(body_of(event, epoch="other", sequence=99)))
+        assert (first["source"], first["id"]) == (again["source"], again["id"])
+
+
+def test_different_events_have_different_names():
+    names = [json.loads(cloud_event_json(body_of(event))) for event in (TRADE, QUOTE, SNAPSHOT)]
+    assert len({(one["source"], one["id"]) for one in names}) == 3
+
+
+def test_the_bridge_s_own_messages_have_no_time_of_an_event():
+    own = json.loads(cloud_event_json({"type": "status", "epoch": "e", "sequence": 3}))
+    assert (own["source"], own["id"], own["type"]) == ("/bridge", "e-3", "binance-proxy.status")
+    assert "time" not in own
+
+
+def test_the_body_comes_out_of_its_envelope_as_it_went_in():
+    assert bare_json(cloud_event_json(body_of(QUOTE))) == json_of(body_of(QUOTE))
+    assert bare_json(json_of(body_of(QUOTE))) == json_of(body_of(QUOTE))
