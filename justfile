@@ -1,6 +1,9 @@
+# Shell: whether a pid is that of a running bridge, and not of what came after it
+is_bridge := '''is_bridge() { [[ "$({ tr '\0' ' ' </proc/"$1"/cmdline || ps -o args= -p "$1"; } 2>/dev/null)" == *"bridge run"* ]]; }'''
+
 # List what can be done
 default:
-    @just --list --unsorted
+    @{{ just_executable() }} --list --unsorted
 
 # Install everything into .venv, and the commit hook
 setup:
@@ -35,21 +38,65 @@ docs:
 run *args:
     uv run bridge run {{ args }}
 
-# Start a bridge in the background, with its log in var/bridge.log
+# Start a bridge in the background, with its log in var/bridge.log; arguments go to `bridge run`
+[positional-arguments, no-exit-message]
 up *args:
-    @mkdir -p var
-    @if [ -f var/bridge.pid ] && kill -0 "$(cat var/bridge.pid)" 2>/dev/null; then echo "already up, pid $(cat var/bridge.pid)"; exit 1; fi
-    @nohup uv run bridge run --log-format json {{ args }} > var/bridge.log 2>&1 & echo $! > var/bridge.pid
-    @echo "bridge is starting; its log is var/bridge.log, and 'just down' stops it"
+    #!/usr/bin/env bash
+    set -euo pipefail
+    {{ is_bridge }}
+    mkdir -p var
+    pid=$(cat var/bridge.pid 2>/dev/null || true)
+    if [[ -n "$pid" ]] && is_bridge "$pid"; then
+        echo "already up, pid $pid"
+        exit 1
+    fi
+    uv sync --quiet
+    nohup .venv/bin/bridge run --log-format json "$@" >var/bridge.log 2>&1 </dev/null &
+    pid=$!
+    echo "$pid" >var/bridge.pid
+    for _ in {1..600}; do
+        if grep -q '^publishing' var/bridge.log; then
+            echo "up, pid $pid; its log is var/bridge.log, and 'just down' stops it"
+            exit 0
+        fi
+        if ! kill -0 "$pid" 2>/dev/null; then
+            rm -f var/bridge.pid
+            tail -n 5 var/bridge.log
+            echo "the bridge did not start"
+            exit 1
+        fi
+        sleep 0.1
+    done
+    tail -n 5 var/bridge.log
+    echo "pid $pid does not publish yet; 'just logs' shows what it does, and 'just down' stops it"
+    exit 1
 
 # Stop the bridge that `just up` started, after it has stored everything
 down:
-    @kill -TERM "$(cat var/bridge.pid)" && while kill -0 "$(cat var/bridge.pid)" 2>/dev/null; do sleep 0.1; done
-    @rm var/bridge.pid && tail -n 3 var/bridge.log
+    #!/usr/bin/env bash
+    set -euo pipefail
+    {{ is_bridge }}
+    pid=$(cat var/bridge.pid 2>/dev/null || true)
+    if [[ -z "$pid" ]] || ! is_bridge "$pid"; then
+        rm -f var/bridge.pid
+        echo "no bridge is up"
+        exit 0
+    fi
+    kill -TERM "$pid" 2>/dev/null || true
+    while is_bridge "$pid"; do sleep 0.1; done
+    rm -f var/bridge.pid
+    tail -n 3 var/bridge.log
 
 # Follow the log of the bridge that `just up` started
+[no-exit-message]
 logs:
-    @tail -f var/bridge.log
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [[ ! -f var/bridge.log ]]; then
+        echo "there is no var/bridge.log yet: 'just up' starts a bridge"
+        exit 1
+    fi
+    exec tail -n 20 -f var/bridge.log
 
 # Try a new database against this schema: applies all migrations to the configured store
 migrate *args:

@@ -68,6 +68,10 @@ class _Nowhere:
     async def append(self, events: Sequence[StoredEvent]) -> int:
         return len(events)
 
+    async def scan(self, *_: object, **__: object) -> AsyncGenerator[StoredEvent]:
+        for nothing in ():
+            yield nothing
+
 
 class _Unheard:
     """A publisher without subscribers."""

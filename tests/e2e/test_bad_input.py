@@ -86,6 +86,22 @@ def test_a_book_that_missed_an_update_is_not_served(tmp_path):
     assert "does not follow" in bridge("book", "BTC/USDT", status=1)
 
 
+def test_a_snapshot_of_another_stream_changes_nothing(tmp_path):
+    frames = captured.session(200)
+    other = '{"lastUpdateId":9000000,"bids":[["1.00","7"]],"asks":[["2.00","7"]]}'
+    mixed = [*frames[:101], (frames[100][0], other), *frames[101:]]
+    books = []
+    for name, lines in (("without", frames), ("with", mixed)):
+        capture = captured.write(tmp_path / f"{name}.gz", lines)
+        bridge = Bridge(tmp_path / name, *capture_options(capture))
+        report = bridge.ask("run")
+        assert (report["quotes"], report["applied"], report["snapshots"]) == (100, 99, 1)
+        assert (report["gaps"], report["resyncs"], report["bad"]) == (0, 0, {})
+        books.append(bridge.ask("book", "BTC/USDT", "--levels", "0"))
+    assert books[0] == books[1]
+    assert books[0]["last_update_id"] == 1_199
+
+
 def test_broken_files_harm_no_other_file(tmp_path):
     good = captured.write(tmp_path / "good.gz", captured.session(200))
     cut = captured.write(tmp_path / "cut.gz", captured.session(200, "ETHUSDT"))

@@ -202,3 +202,22 @@ def test_candles_equal_those_of_the_exchange(tmp_path, names, market, timeframe,
         f" from candles_{timeframe} where complete order by start"
     )
     assert [int(start) for [start] in complete] == list(whole)
+
+
+def test_aggregated_trades_are_not_added_to_the_single_trades_of_an_earlier_run(tmp_path, two_files):
+    singles = Bridge(tmp_path / "var", *capture_options(*two_files))
+    singles("run")
+    aggregated = [
+        (
+            stamp,
+            captured.combined(
+                "BTCUSDT", "aggTrade", a=number, p="1.0", q="1.0", f=number, l=number, T=1, m=True
+            ),
+        )
+        for number, (stamp, _) in enumerate(captured.session(50), 1)
+    ]
+    other = captured.write(tmp_path / "aggregated.gz", aggregated)
+    again = Bridge(tmp_path / "var", *capture_options(other))
+    report = again.ask("run")
+    assert report["bad"] == {"second trade stream": len(aggregated)}
+    assert report["new"] == 0

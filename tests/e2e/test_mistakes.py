@@ -35,6 +35,8 @@ def complaint(bridge, command, *arguments, status):
         ("record.timeframes=['7 minutes']", "record.timeframes"),
         ("feed.simulated.rate=-1", "feed.simulated"),
         ("record.writers=0", "record.writers = 0"),
+        ("record.candle_interval_s=nan", "record.candle_interval_s = nan is not from 0.001 to 86400"),
+        ("record.timeframes=['1m', '1m']", "names '1m' more than once"),
         ("publish.json.bind=tcp://0.0.0.0:5555", "publish.insecure"),
         ("publish.json.bind=5555", "publish.json.bind"),
         ("store.timescale.url=mysql://x", "store.timescale.url"),
@@ -108,6 +110,16 @@ def test_a_wrong_password_is_named_and_not_shown(bridge, tmp_path):
     assert "secret" not in shown
 
 
+@pytest.mark.parametrize(
+    "arguments", [("1000mo",), ("1mo", "--limit", "100000"), ("1mo", "--end", "9999-12-31T00:00:00Z")]
+)
+def test_candles_of_more_time_than_there_was_are_all_that_there_are(tmp_path, arguments):
+    capture = captured.write(tmp_path / "a.gz", captured.session(200))
+    bridge = Bridge(tmp_path / "var", *capture_options(capture))
+    bridge("run")
+    assert len(bridge.ask("candles", "BTC/USDT", *arguments)) == 1
+
+
 def test_a_pair_that_was_never_recorded_is_named(bridge):
     assert "XYZ/USDT was never recorded" in complaint(bridge, "trades", "XYZ/USDT", status=1)
 
@@ -118,6 +130,8 @@ def test_a_pair_that_was_never_recorded_is_named(bridge):
         (("trades", "ETH/USDT", "--start", "2024-08-08T23:55:00"), "no time zone"),
         (("trades", "ETH/USDT", "--start", "yesterday"), "is not a time"),
         (("candles", "ETH/USDT", "7x"), "'7x' is no timeframe"),
+        (("candles", "ETH/USDT", "9999mo"), "longer than a century"),
+        (("candles", "ETH/USDT", "--start", "9999-01-01T00:00:00Z"), "lies behind all that can be stored"),
         (
             ("trades", "ETH/USDT", "--start", "2024-08-09T00:00:00Z", "--end", "2024-08-08T00:00:00Z"),
             "before",

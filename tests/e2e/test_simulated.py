@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_rows(tmp_path):
             "feed.simulated.start=1700000000000000000",
         )
         bridge("run")
-        rows.append(bridge.query("select * from trades order by trade_id"))
+        rows.append(bridge.query("select * from trades order by instrument_id, ts_event, trade_id"))
     assert rows[0] == rows[1] != []
 
 

@@ -85,6 +85,10 @@ class Tracked:
     def published(self, kind):
         return [body for _, body in self.messages if body["type"] == kind]
 
+    def bodies(self):
+        """Return what was published about the book."""
+        return [body for topic, body in self.messages if topic.endswith("orderbook")]
+
     def stored(self, kind):
         return [event for event in self.buffer if isinstance(event, kind)]
 
@@ -257,8 +261,11 @@ class TestBook:
         one = Tracked()
         for last in (1, 2, 4):
             one.quote(last, last)
-        for last in (4, 10, 20):
+        one.snapshot(4)
+        assert [state for *_, state in one.gaps()] == [GapState.OPEN, GapState.LOST]
+        for last in (10, 20):
             one.snapshot(last)
+        one.quote(5, 21)
         assert [state for *_, state in one.gaps()] == [GapState.OPEN, GapState.LOST]
 
     def test_a_gap_that_was_lost_can_still_be_repaired(self):
@@ -276,7 +283,11 @@ class TestBook:
         one.trade(1)
         one.trade(3)
         one.snapshot(1)
-        one.snapshot(9)
+        one.quote(2, 2)
+        one.track.disconnect()
+        one.quote(3, 3)
+        one.snapshot(3)
+        assert one.track.in_step
         assert one.gaps() == [(Stream.TRADES, 2, 2, GapState.OPEN)]
 
     def test_a_snapshot_too_old_for_what_waits_asks_for_another_one(self):
@@ -288,37 +299,45 @@ class TestBook:
         assert one.stored(BookSnapshot) == []
         one.snapshot(9)
         assert [body["last_update_id"] for body in one.published("snapshot")] == [9]
+        assert [body["last_update_id"] for body in one.published("quote")] == [11]
 
     def test_a_snapshot_that_is_not_needed_is_neither_published_nor_stored(self):
         one = Tracked()
         one.snapshot(5)
-        one.snapshot(5)
-        one.snapshot(4)
+        one.quote(6, 6)
+        for last in (4, 5, 6, 7):
+            one.snapshot(last)
+        one.quote(7, 8)
         assert len(one.published("snapshot")) == len(one.stored(BookSnapshot)) == one.report.snapshots == 1
 
     def test_an_update_that_crosses_the_book_is_kept_but_not_published(self):
         one = Tracked()
         one.snapshot(1)
-        one.quote(2, 2, bids=((20_000, 1),))
+        one.quote(2, 2)
+        one.quote(3, 3, bids=((20_000, 1),))
         assert not one.track.in_step
-        assert one.published("quote") == []
-        assert len(one.stored(QuoteTick)) == 1
+        assert [body["last_update_id"] for body in one.published("quote")] == [2]
+        assert len(one.stored(QuoteTick)) == 2
         assert one.feed.resyncs == [SPOT]
 
     def test_a_lost_connection_gives_the_book_up_and_asks_for_a_snapshot(self):
         one = Tracked()
         one.snapshot(1)
+        one.quote(2, 2)
+        assert one.track.in_step
         one.track.disconnect()
         assert not one.track.in_step
         assert one.feed.resyncs == [SPOT]
-        one.quote(2, 2)
-        assert one.published("quote") == []
-        one.snapshot(2)
+        one.quote(3, 3)
+        assert [body["last_update_id"] for body in one.published("quote")] == [2]
+        one.snapshot(3)
         assert one.track.in_step
 
     def test_whoever_wants_to_know_is_told_of_each_step(self):
         one = Tracked()
         one.snapshot(1)
+        assert one.steps == []
+        one.quote(2, 2)
         one.quote(5, 5)
         one.snapshot(5)
         one.track.disconnect()
@@ -358,6 +377,94 @@ class TestBook:
         one.track.publish_snapshot()
         assert one.messages == []
         one.snapshot(1)
+        one.track.publish_snapshot()
+        assert one.messages == []
         one.quote(2, 2)
         one.track.publish_snapshot()
         assert [body["last_update_id"] for body in one.published("snapshot")] == [1, 2]
+
+
+FAR = 10**9
+FOREIGN = {"bids": ((1, 1),), "asks": ((2, 1),)}
+
+
+def follows(instrument, last):
+    """Return what names the predecessor of an update, on markets that do."""
+    return {"previous_update_id": last} if instrument is USDM else {}
+
+
+@pytest.mark.parametrize("instrument", [SPOT, USDM], ids=["spot", "usdm"])
+class TestUnconfirmedSnapshots:
+    def test_nothing_is_stored_or_published_of_a_snapshot_until_an_update_follows_it(self, instrument):
+        one = Tracked(instrument)
+        one.snapshot(10)
+        one.quote(9, 9, **follows(instrument, 8))
+        one.track.publish_snapshot()
+        assert (one.messages, one.steps, one.report.snapshots) == ([], [], 0)
+        assert one.stored(BookSnapshot) == []
+        one.quote(10, 12, **follows(instrument, 9))
+        assert [body["type"] for body in one.bodies()] == ["snapshot", "quote"]
+        assert [snapshot.last_update_id for snapshot in one.stored(BookSnapshot)] == [10]
+        assert (one.steps, one.report.snapshots, one.report.applied) == ([True], 1, 1)
+
+    def test_a_foreign_snapshot_leaves_no_trace_while_the_book_is_in_step(self, instrument):
+        without, one = Tracked(instrument), Tracked(instrument)
+        for tracked in (without, one):
+            tracked.snapshot(1, at_s=0)
+            for last in range(2, 60):
+                tracked.quote(last, last, at_s=last, **follows(instrument, last - 1))
+                if tracked is one and last in (2, 30):
+                    tracked.snapshot(FAR, at_s=last, **FOREIGN)
+            tracked.track.publish_snapshot()
+        assert one.bodies() == without.bodies()
+        assert list(one.buffer) == list(without.buffer)
+        assert (one.report, one.steps, one.feed.resyncs) == (without.report, [True], [])
+
+    def test_a_foreign_snapshot_while_the_book_waits_is_given_up_and_another_one_asked_for(self, instrument):
+        one = Tracked(instrument)
+        one.quote(1, 1, **follows(instrument, 0))
+        one.snapshot(FAR, **FOREIGN)
+        last = 1
+        while not one.feed.resyncs:
+            assert last < 5_000
+            last += 1
+            one.quote(last, last, **follows(instrument, last - 1))
+        one.track.publish_snapshot()
+        assert one.messages == []
+        assert one.stored(BookSnapshot) == []
+        one.snapshot(last - 1)
+        assert one.track.in_step
+        assert [body["last_update_id"] for body in one.bodies()] == [last - 1, last]
+
+    def test_a_snapshot_in_reserve_is_used_when_an_update_is_missing(self, instrument):
+        one = Tracked(instrument)
+        one.snapshot(1, at_s=1)
+        one.quote(2, 2, at_s=2, **follows(instrument, 1))
+        one.snapshot(4, at_s=5)
+        one.quote(5, 5, at_s=6, **follows(instrument, 4))
+        assert one.track.in_step
+        assert (one.feed.resyncs, one.report.resyncs) == ([], 0)
+        assert [(body["type"], body["last_update_id"]) for body in one.bodies()] == [
+            ("snapshot", 1), ("quote", 2), ("snapshot", 4), ("quote", 5),
+        ]  # fmt: skip
+        assert one.gaps() == [
+            (Stream.ORDERBOOK, 3, 4, GapState.OPEN), (Stream.ORDERBOOK, 3, 4, GapState.LOST),
+        ]  # fmt: skip
+        for gap in one.stored(Gap):
+            assert (gap.start, gap.end) == (T0 + 2 * SECOND_NS, T0 + 6 * SECOND_NS), "of the updates around"
+
+    def test_a_missing_update_is_told_and_asked_for_at_once_though_a_foreign_snapshot_is_there(
+        self, instrument
+    ):
+        one = Tracked(instrument)
+        one.snapshot(1)
+        one.quote(2, 2, **follows(instrument, 1))
+        one.snapshot(FAR, **FOREIGN)
+        one.quote(5, 5, **follows(instrument, 4))
+        assert one.steps == [True, False]
+        assert (one.feed.resyncs, one.report.resyncs) == ([instrument], 1)
+        one.quote(6, 6, **follows(instrument, 5))
+        assert one.feed.resyncs == [instrument], "asked once"
+        one.snapshot(5)
+        assert one.track.in_step
+        assert [body["last_update_id"] for body in one.bodies()] == [1, 2, 5, 6]

@@ -159,7 +159,6 @@ class TestWhatAFrameSays:
         ("time", "resolution_ns", "ts_event"),
         [
             (b"1723161255342", MILLISECOND_NS, 1_723_161_255_342 * MS),
-            (b"1723161255342", MICROSECOND_NS, 1_723_161_255_342 * MS),
             (b"1723161255342987", MICROSECOND_NS, 1_723_161_255_342_987_000),
             (b"1723161255342987", MILLISECOND_NS, 1_723_161_255_342 * MS),
         ],
@@ -200,12 +199,20 @@ class TestDescribe:
             venue="binance", market=Market.USDM, symbol="BTC/USDT"
         )
 
-    def test_its_time_says_how_fine_times_are(self):
-        fine = spot().describe(
-            TRADE.replace(b"1723161255342", b"1723161255342987").replace(b"343", b"343987")
-        )
+    def test_times_are_recorded_in_ms_however_fine_they_come(self):
+        fine = spot().describe(TRADE.replace(b"1723161255342", b"1723161255342987"))
         assert fine is not None
-        assert fine.time_resolution_ns == MICROSECOND_NS
+        assert fine.time_resolution_ns == MILLISECOND_NS
+
+    @pytest.mark.parametrize(
+        ("raw", "market"),
+        [(TRADE, Market.SPOT), (DEPTH, Market.SPOT), (USDM_TRADE, Market.USDM), (USDM_DEPTH, Market.USDM)],
+    )
+    def test_a_frame_shows_its_market(self, raw, market):
+        assert spot().market_of(raw) is market
+
+    def test_an_aggregated_trade_does_not_show_its_market(self):
+        assert spot().market_of(AGG_TRADE) is None
 
     @pytest.mark.parametrize(
         "raw",
@@ -289,7 +296,13 @@ class TestWhatIsRefused:
 
     @pytest.mark.parametrize(
         ("raw", "optional"),
-        [(TRADE, "EM"), (AGG_TRADE, "EM"), (DEPTH, ""), (USDM_TRADE, "EX"), (USDM_DEPTH, "T")],
+        [
+            (TRADE, ["E", "M"]),
+            (AGG_TRADE, ["E", "M"]),
+            (DEPTH, []),
+            (USDM_TRADE, ["E", "X"]),
+            (USDM_DEPTH, ["T", "pu"]),
+        ],
         ids=["trade", "aggTrade", "depth", "USD-M trade", "USD-M depth"],
     )
     def test_every_field_that_is_needed_is_missed(self, raw, optional):
@@ -301,6 +314,20 @@ class TestWhatIsRefused:
             error = refused(without, frames)
             assert error.kind == "missing or wrong field", field
             assert f"`{field}`" in error.detail
+
+    @pytest.mark.parametrize(
+        ("raw", "market"),
+        [(USDM_TRADE, Market.SPOT), (USDM_DEPTH, Market.SPOT), (DEPTH, Market.USDM)],
+    )
+    def test_a_frame_of_another_market_is_refused(self, raw, market):
+        error = refused(raw, BinanceFrames(market, [BTC]))
+        assert error.kind == "frame of another market"
+
+    def test_a_time_that_is_coarser_than_what_is_recorded_is_refused(self):
+        fine = Instrument(
+            venue="binance", market=Market.SPOT, symbol="BTC/USDT", time_resolution_ns=MICROSECOND_NS
+        )
+        assert refused(TRADE, BinanceFrames(Market.SPOT, [fine])).kind == "time too coarse"
 
     @pytest.mark.parametrize("value", [True, None, [], {}, "text", 1.5])
     @pytest.mark.parametrize("raw", [TRADE, AGG_TRADE, DEPTH], ids=["trade", "aggTrade", "depth"])
@@ -494,6 +521,7 @@ KINDS = {
     "unknown symbol",
     "missing or wrong field",
     "impossible number",
+    "frame of another market",
 }
 
 

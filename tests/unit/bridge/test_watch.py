@@ -12,10 +12,11 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from binance_proxy.adapters.zeromq.bodies import BodyOf, json_of, levels_in_json
+from binance_proxy.adapters.zeromq.cloudevents import cloud_event_json
 from binance_proxy.application.ports import PublishedEvent
 from binance_proxy.bridge.figures import UNIT, Figures, Rate
 from binance_proxy.bridge.ladder import Screen, bar, line_of
-from binance_proxy.bridge.watch import ON_SCREEN, Wanted, complaint
+from binance_proxy.bridge.watch import ON_SCREEN, NothingToWatch, Wanted, _status_in, complaint
 from binance_proxy.bridge.watched import SILENCE_S, TAPE, Notice, Status, Watched
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.errors import ScaleError
@@ -240,6 +241,9 @@ class TestMessages:
             b"{}",
             b"\xff",
             b'{"type":"dividend"}',
+            b'{"specversion"',
+            b'{"specversion":"1.0"}',
+            b'{"specversion":"1.0","data":[}',
             json_of(BodyOf(ETH, "one").make(trade(1), 1, levels_in_json)).replace(b'"3050.12"', b'"-1"'),
             json_of(BodyOf(ETH, "one").make(trade(1), 1, levels_in_json)).replace(b'"buy"', b'"both"'),
             json_of(BodyOf(ETH, "one").make(trade(1), 1, levels_in_json)).replace(b'"1.5"', b'"0"'),
@@ -258,6 +262,24 @@ class TestMessages:
         watched.take(b"binance.spot.ethusdt.orderbook", body.replace(b'"sequence":1', b'"sequence":2'), 0.0)
         assert watched.unreadable > 0
         assert b"trade" in body or watched.book is None
+
+    def test_a_body_in_an_envelope_is_read_like_a_bare_one(self, watched: Watched) -> None:
+        body = cloud_event_json(BodyOf(ETH, "one").make(trade(1), 1, levels_in_json))
+        watched.take(b"binance.spot.ethusdt.trades", body, 0.0)
+        assert watched.last is not None
+        assert watched.last.trade_id == 1
+        assert watched.unreadable == 0
+
+    def test_a_broken_status_is_counted_and_costs_nothing(self, watched: Watched, bridge: Bridge) -> None:
+        bridge.send(SNAPSHOT)
+        watched.take(b"bridge.status", b'{"specversion"', 0.0)
+        assert watched.unreadable == 1
+        assert watched.book is not None
+
+    @pytest.mark.parametrize("body", [b"\xff", b"{}", b'{"specversion"', b'{"specversion":"1.0"}'])
+    def test_a_broken_status_while_looking_for_the_pair_is_one_clear_sentence(self, body: bytes) -> None:
+        with pytest.raises(NothingToWatch, match="tcp://x cannot be read; take the JSON endpoint"):
+            _status_in(b"bridge.status", body, "tcp://x")
 
     def test_a_candle_that_could_not_be_drawn_is_not_kept(self, watched: Watched) -> None:
         body = json_of(BodyOf(ETH, "one").make(CANDLE, 1, levels_in_json)).replace(b'"3052"', b'"high"')

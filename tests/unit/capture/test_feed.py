@@ -11,7 +11,7 @@ from binance_proxy.adapters.binance.frames import BinanceFrames
 from binance_proxy.adapters.capture.feed import CaptureFeed
 from binance_proxy.adapters.memory.clock import ManualClock
 from binance_proxy.application.ports import FeedRejected
-from binance_proxy.domain.instrument import MICROSECOND_NS, Market
+from binance_proxy.domain.instrument import Market
 from binance_proxy.domain.tick import BadFrame, BookSnapshot, QuoteTick, TradeTick
 from captured import START, STEP_NS, depth, instrument, session, snapshot, trade, write
 
@@ -165,7 +165,7 @@ async def test_a_line_without_receipt_time_is_told_and_the_rest_comes(tmp_path):
     [
         (lambda packed: packed[: len(packed) // 2], "truncated gzip"),
         (lambda packed: packed + b"garbage", "broken gzip"),
-        (lambda packed: packed[:-8] + b"\x00" * 8, "broken gzip"),
+        (lambda packed: packed + packed[:-8] + b"\x00" * 8, "damaged gzip"),
     ],
 )
 async def test_a_broken_gzip_is_told_once_and_the_other_files_still_come(tmp_path, spoil, kind, speed):
@@ -274,7 +274,7 @@ async def test_a_snapshot_before_anything_else_has_a_time_that_a_store_can_keep(
 async def test_events_are_in_the_units_of_the_instruments_that_are_given(tmp_path):
     feed = feed_of(write(tmp_path / "a.gz", session(10)))
     [described] = await feed.instruments([])
-    recorded = structs.replace(described, price_precision=2, time_resolution_ns=MICROSECOND_NS)
+    recorded = structs.replace(described, price_precision=2)
     events = await played(feed, [recorded])
     assert {event.instrument for event in events} == {recorded}
     assert next(event for event in events if isinstance(event, TradeTick)).price == 6_000_050

@@ -167,7 +167,7 @@ class TestTimeframe:
 
     @given(
         st.integers(0, 9 * 10**18),
-        st.from_regex(r"[1-9][0-9]{0,3}(s|m|h|d|w|mo)", fullmatch=True),
+        st.from_regex(r"[1-9][0-9]{0,3}[smhdw]|([1-9][0-9]{0,2}|1[01][0-9]{2}|1200)mo", fullmatch=True),
     )
     def test_every_time_lies_in_its_period_and_periods_touch(self, ts_event, name):
         timeframe = Timeframe(name)
@@ -176,6 +176,33 @@ class TestTimeframe:
         assert timeframe.period(start) == timeframe.period(end - 1) == (start, end)
         assert timeframe.period(end)[0] == end
         assert timeframe.period(start - 1)[1] == start
+
+    @given(st.integers(0, 2**62), st.sampled_from(["9999s", "9999d", "9999w", "1mo", "999mo", "1200mo"]))
+    def test_every_period_until_2116_fits_64_bits(self, ts_event, name):
+        start, end = Timeframe(name).period(ts_event)
+        assert -(2**63) <= start < end < 2**63
+
+    @pytest.mark.parametrize("name", ["1201mo", "9999mo"])
+    def test_refuses_what_is_longer_than_a_century(self, name):
+        with pytest.raises(ConfigError, match="longer than a century"):
+            Timeframe(name)
+
+    @given(
+        st.integers(0, 2**62),
+        st.integers(0, 30),
+        st.sampled_from(["1s", "7m", "4h", "1d", "1w", "9999w", "1mo", "5mo", "1000mo"]),
+    )
+    def test_going_back_is_going_back_period_by_period_until_1970(self, ts_event, periods, name):
+        timeframe = Timeframe(name)
+        start = timeframe.period(ts_event)[0]
+        for _ in range(periods):
+            start = timeframe.period(start - 1)[0] if start > 0 else start
+        assert timeframe.back(ts_event, periods) == start
+
+    @pytest.mark.parametrize("name", ["1s", "1m", "1d", "1w", "9999w", "1mo", "1200mo"])
+    def test_going_back_ends_in_1970_at_once_however_far(self, name):
+        timeframe = Timeframe(name)
+        assert timeframe.back(at("2024-08-08T23:57:00"), 10**30) == timeframe.period(0)[0]
 
 
 class TestCandle:

@@ -19,7 +19,7 @@ from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.bridge import questions, upkeep
 from binance_proxy.bridge.load import Loaded, environment, load_config
 from binance_proxy.bridge.run import run as run_bridge
-from binance_proxy.bridge.terminal import LogFormat, err, ns, out, set_up_log
+from binance_proxy.bridge.terminal import LogFormat, err, ns, screen, set_up_log
 from binance_proxy.bridge.watch import watch as watch_bridge
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.errors import BridgeError, ConfigError
@@ -99,6 +99,8 @@ def run(
         common: Settings.
     """
     config = common.load(*([f"feed.use={feed}"] if feed else [])).config
+    if duration is not None and not 0 < duration < float("inf"):
+        raise ConfigError(f"--duration {duration} is not a number of seconds above zero")
     return _run(run_bridge(config, duration_s=duration, json=json))
 
 
@@ -311,7 +313,7 @@ async def _watch(address: str, pair: str | None, where: _Where, levels: int) -> 
         venue=where.venue,
         market=where.market,
         levels=levels,
-        console=out,
+        console=screen,
         stop=stop,
     )
     return INTERRUPTED if stop.is_set() else 0
@@ -359,11 +361,14 @@ def _run(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _range(start: str | None, end: str | None) -> tuple[int | None, int]:
+    """Read both ends of a range; what lies outside 1970 to `END_OF_TIME` is cut off, for nothing is there."""
     first = ns(start, "--start") if start else None
     behind = ns(end, "--end") if end else END_OF_TIME
+    if first is not None and first >= END_OF_TIME:
+        raise ConfigError(f"--start {start} lies behind all that can be stored, which ends in 2116")
     if first is not None and first >= behind:
         raise ConfigError(f"--start {start} does not lie before --end {end}")
-    return first, behind
+    return None if first is None else max(first, 0), min(max(behind, 0), END_OF_TIME)
 
 
 def _limit(given: int | None, default: int) -> int:

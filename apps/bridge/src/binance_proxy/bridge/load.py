@@ -6,12 +6,13 @@ A mistake fails here, before anything is opened, and its message names the key.
 import dataclasses
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
@@ -22,6 +23,23 @@ from binance_proxy.domain.errors import ConfigError
 DEFAULT_FILE = Path("bridge.toml")
 PREFIX = "BRIDGE__"
 SECRETS = {"store.timescale.url"}
+DAY_S = 86_400
+YEAR_S = 365 * DAY_S
+BOUNDS: tuple[tuple[str, float, float], ...] = (
+    ("record.candle_interval_s", 0.001, DAY_S),
+    ("record.snapshot_interval_s", 0.001, YEAR_S),
+    ("record.buffer", 1, 1_000_000_000),
+    ("record.batch", 1, 10_000_000),
+    ("record.batch_age_s", 0, 3_600),
+    ("record.writers", 1, 8),
+    ("record.flush_timeout_s", 0, DAY_S),
+    ("publish.snapshot_interval_s", 0.001, YEAR_S),
+    ("publish.high_water", 1, 2**31 - 1),
+    ("publish.linger_s", 0, DAY_S),
+)
+"""Numbers: key, least and most, both allowed. What `Simulation` holds it checks itself."""
+_LOGIN = re.compile(r"^(\w+://[^/?#@:]*):([^/?#]*)@")
+_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&#]*")
 
 Section = TypeVar("Section")
 
@@ -170,22 +188,11 @@ def _values(section: object, prefix: str = "") -> Iterator[tuple[str, object]]:
 def _check(config: Config) -> None:
     """Raise `ConfigError` for values that are of the right type and still cannot be."""
     speed_of(config.feed.capture.speed)
-    for name in config.record.timeframes:
-        try:
-            Timeframe(name)
-        except ConfigError as error:
-            raise ConfigError(f"record.timeframes: {error}") from error
-    for key, number in (
-        ("record.buffer", config.record.buffer),
-        ("record.batch", config.record.batch),
-        ("record.writers", config.record.writers),
-        ("record.candle_interval_s", config.record.candle_interval_s),
-        ("record.snapshot_interval_s", config.record.snapshot_interval_s),
-        ("publish.snapshot_interval_s", config.publish.snapshot_interval_s),
-        ("publish.high_water", config.publish.high_water),
-    ):
-        if number <= 0:
-            raise ConfigError(f"{key} = {number} must be above zero")
+    _check_timeframes(config.record.timeframes)
+    numbers: dict[str, Any] = dict(_values(config))
+    for key, least, most in BOUNDS:
+        if not least <= numbers[key] <= most:  # nan lies nowhere
+            raise ConfigError(f"{key} = {numbers[key]} is not from {least} to {most}")
     for key, address in (
         ("publish.json.bind", config.publish.json.bind),
         ("publish.msgpack.bind", config.publish.msgpack.bind),
@@ -193,9 +200,31 @@ def _check(config: Config) -> None:
         _check_address(key, address, insecure=config.publish.insecure)
     if config.publish.json.bind == config.publish.msgpack.bind:
         raise ConfigError("publish.json.bind and publish.msgpack.bind are the same address")
-    url = config.store.timescale.url
-    if url != "embedded" and urlsplit(url).scheme not in {"postgresql", "postgres"}:
-        raise ConfigError("store.timescale.url must be 'embedded' or begin with postgresql://")
+    if config.store.timescale.url != "embedded":
+        _check_url("store.timescale.url", config.store.timescale.url)
+
+
+def _check_timeframes(names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            Timeframe(name)
+        except ConfigError as error:
+            raise ConfigError(f"record.timeframes: {error}") from error
+        if names.count(name) > 1:
+            raise ConfigError(f"record.timeframes = {list(names)} names {name!r} more than once")
+
+
+def _check_url(key: str, url: str) -> None:
+    """Raise `ConfigError` for what is no address of a PostgreSQL; its password is not shown."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ConfigError(f"{key} must be 'embedded' or begin with postgresql://")
+    try:
+        urlsplit(url).port  # noqa: B018  reading it checks it
+    except ValueError:
+        raise ConfigError(
+            f"{key} is not postgresql://user:password@host:port/database; a password's own @ : / ? # [ ] are"
+            " written %40 %3A %2F %3F %23 %5B %5D"
+        ) from None
 
 
 def _check_address(key: str, address: str, *, insecure: bool) -> None:
@@ -241,9 +270,20 @@ def _nearest(key: str, known: Mapping[str, Any]) -> str:
 
 def _hidden(key: str, value: object) -> object:
     if key in SECRETS and isinstance(value, str):
-        password = urlsplit(value).password
-        return value.replace(f":{password}@", ":***@") if password else value
+        return _PARAMETER.sub(r"\1***", _LOGIN.sub(r"\1:***@", value))
     return value
+
+
+def part_password(url: str) -> tuple[str, str | None]:
+    """Return the address of a PostgreSQL without its password, and the password as it was before encoding.
+
+    It stands before the host or in the query; if in both, the one before the host counts, as for asyncpg.
+    """
+    login = _LOGIN.match(url)
+    address, _, query = _LOGIN.sub(r"\1@", url).partition("?")
+    in_query = dict(parse_qsl(query)).get("password")
+    rest = "&".join(part for part in query.split("&") if not part.startswith("password="))
+    return f"{address}?{rest}" if rest else address, unquote(login[2]) if login else in_query
 
 
 def environment() -> Mapping[str, str]:

@@ -46,6 +46,7 @@ async def pairs(config: Config, *, json: bool) -> None:
     for pair in tracked:
         table.add_row(pair.symbol, pair.market, ", ".join(pair.streams), "yes" if pair.enabled else "no")
     out.print(table)
+    out.print()
     table = _table("recorded", "venue", "market", "decimals of price", "of size", "of time")
     for one in recorded:
         resolution = "ms" if one.time_resolution_ns >= 1_000_000 else "µs"
@@ -210,10 +211,7 @@ async def _start_of_newest(
     last = await _newest(kept, TradeTick, instrument, 0, end, 1)
     if not last or not limit:
         return 0
-    start, _ = timeframe.period(last[0].ts_event)
-    for _ in range(limit - 1):
-        start, _ = timeframe.period(start - 1)
-    return start
+    return timeframe.back(last[0].ts_event, limit - 1)
 
 
 def _of(instrument: Instrument) -> dict[str, object]:

@@ -10,9 +10,9 @@ from rich.status import Status
 
 from binance_proxy.application.ports import FeedRejected
 from binance_proxy.application.record import Recording
-from binance_proxy.application.track import Report
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container
+from binance_proxy.bridge.load import environment
 from binance_proxy.bridge.terminal import count, err, out, print_json
 from binance_proxy.domain.instrument import Instrument, Market
 
@@ -37,7 +37,7 @@ async def run(config: Config, *, duration_s: float | None, json: bool) -> int:
                 with _progress(recording):
                     await recording.run(stop)
             finally:
-                _conclude(recording.report, asyncio.get_running_loop().time() - began, json=json)
+                _conclude(recording, asyncio.get_running_loop().time() - began, json=json)
     if recording.report.unstored:
         return 1
     return 130 if signal.SIGINT in received else 0
@@ -75,9 +75,8 @@ def _announce(config: Config, recording: Recording) -> None:
     names = ", ".join(f"{one.symbol} ({one.market})" for one in recording.instruments)
     err.print(f"recording     [bold]{escape(names)}[/] from [bold]{config.feed.use}[/]")
     err.print(f"publishing    {config.publish.json.bind} (JSON), {config.publish.msgpack.bind} (MessagePack)")
-    err.print(
-        f"[dim]look          {'    '.join(map(escape, _ways_to_look(config, recording.instruments[0])))}[/]"
-    )
+    for title, way in zip(("look", "", ""), _ways_to_look(config, recording.instruments[0]), strict=True):
+        err.print(f"[dim]{title:13} {escape(way)}[/]")
     err.print("[dim]stop          Ctrl-C[/]")
 
 
@@ -90,10 +89,11 @@ def _ways_to_look(config: Config, instrument: Instrument) -> list[str]:
     where = "" if config.data_dir == default.data_dir else f" -o data_dir={config.data_dir}"
     address = config.publish.json.bind
     listen = "" if address == default.publish.json.bind else f" --address {address}"
+    bridge = "uv run bridge" if "UV" in environment() else "bridge"  # as it was typed
     return [
-        f"bridge watch {which}{listen}",
-        f"bridge trades {which}{where}",
-        f"bridge candles {which}{where}",
+        f"{bridge} watch {which}{listen}",
+        f"{bridge} trades {which}{where}",
+        f"{bridge} candles {which}{where}",
     ]
 
 
@@ -121,7 +121,8 @@ async def _show(recording: Recording, status: Status) -> None:
         )
 
 
-def _conclude(report: Report, seconds: float, *, json: bool) -> None:
+def _conclude(recording: Recording, seconds: float, *, json: bool) -> None:
+    report = recording.report
     if json:
         print_json(report)
         return
@@ -139,6 +140,13 @@ def _conclude(report: Report, seconds: float, *, json: bool) -> None:
     if report.resyncs or report.disconnects:
         interrupted = f"{count(report.disconnects, 'disconnect')}, {count(report.resyncs, 'book resync')}"
         lines.append(f"[yellow]interrupted   {interrupted}[/]")
+    waiting = (f"the book of {instrument.name} waits for a snapshot" for instrument in recording.stale)
+    lines += [f"[yellow]stale         {escape(line)}[/]" for line in waiting]
+    if report.late_for_candles:
+        late = count(report.late_for_candles, "trade")
+        lines.append(
+            f"[yellow]late          {late} came too late for a published candle; stored ones have them[/]"
+        )
     for kind, frames in report.bad.most_common():
         lines.append(f"[yellow]skipped       {count(frames, 'frame')}: {escape(kind)}[/]")
     if report.unstored:

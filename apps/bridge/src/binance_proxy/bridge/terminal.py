@@ -1,7 +1,6 @@
 """What people see: the console, the log, times and numbers as text."""
 
 import logging
-import sys
 from datetime import UTC, datetime
 from enum import Enum
 
@@ -14,10 +13,12 @@ from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.errors import ConfigError
 
 WIDE = 200
-"""Columns of a table that no terminal shows."""
+"""Columns that a table may take."""
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
-"""Results: standard output."""
+out = Console(highlight=False, soft_wrap=True, width=WIDE)
+"""Results: standard output. A table that is wider than the terminal is wrapped there, and never cut."""
+screen = Console(highlight=False)
+"""The terminal as it is, for what fills it."""
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 """Everything that is said about the work: standard error."""
 
@@ -27,6 +28,14 @@ class LogFormat(Enum):
 
     CONSOLE = "console"
     JSON = "json"
+
+
+class _AboveProgress(logging.Handler):
+    """Prints log lines by the console, which knows of the progress line below them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line."""
+        err.print(self.format(record), markup=False, emoji=False)
 
 
 def set_up_log(log_format: LogFormat) -> None:
@@ -40,12 +49,12 @@ def set_up_log(log_format: LogFormat) -> None:
         structlog.processors.JSONRenderer()
         if log_format is LogFormat.JSON
         else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
+            colors=False,
             pad_event_to=0,
             exception_formatter=structlog.dev.plain_traceback,  # the others show variables, passwords too
         )
     )
-    to_stderr = logging.StreamHandler(sys.stderr)
+    to_stderr = _AboveProgress()
     to_stderr.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -16,7 +16,7 @@ from binance_proxy.adapters.timescale.schema import migrate as migrate_to_newest
 from binance_proxy.adapters.timescale.schema import revision
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Server
-from binance_proxy.bridge.load import Loaded
+from binance_proxy.bridge.load import Loaded, part_password
 from binance_proxy.bridge.terminal import out, print_json
 from binance_proxy.domain.errors import BridgeError, ConfigError
 
@@ -88,11 +88,12 @@ async def psql(config: Config, arguments: tuple[str, ...]) -> int:
     """Run psql on the store and return its exit status."""
     async with _server(config, "bridge psql") as server:
         program = _psql_program(server)
-        parts = urlsplit(server.url)
+        address, password = part_password(server.url)
         environ = dict(os.environ)
-        if parts.password:
-            environ["PGPASSWORD"] = parts.password  # not on the command line, where others could read it
-        address = server.url.replace(f":{parts.password}@", "@") if parts.password else server.url
+        if password:
+            environ["PGPASSWORD"] = password  # not on the command line, where others could read it
+        if "-c" in arguments:  # one answer is to be printed, not to be leafed through
+            environ["PSQL_PAGER"] = "cat"
         process = await asyncio.create_subprocess_exec(program, address, *arguments, env=environ)
         try:
             return await process.wait()

@@ -121,7 +121,7 @@ async def _find(socket: zmq.asyncio.Socket, address: str, wanted: Wanted, stop: 
     while not stop.is_set():
         if await socket.poll(int(FRAME_S * 1000)):
             topic, body = await socket.recv_multipart()
-            heard = _status_in(topic, bare_json(body), address) or heard
+            heard = _status_in(topic, body, address) or heard
             if heard is not None and (name := wanted.first_of(heard)):
                 return name
         if (heard is not None and heard.instruments) or clock() - start > ANSWER_S:
@@ -133,8 +133,8 @@ def _status_in(topic: bytes, body: bytes, address: str) -> Status | None:
     if topic != STATUS.encode():
         return None
     try:
-        return read_status(body)
-    except msgspec.MsgspecError as error:
+        return read_status(bare_json(body))
+    except (msgspec.MsgspecError, ValueError) as error:
         raise NothingToWatch(
             f"what is published on {address} cannot be read; take the JSON endpoint (publish.json.bind)"
         ) from error
@@ -175,7 +175,7 @@ def _arrived(socket: zmq.Socket[bytes]) -> Iterator[tuple[bytes, bytes]]:
             topic, body = socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return
-        yield topic, bare_json(body)
+        yield topic, body
 
 
 def ask_for_snapshot(socket: zmq.asyncio.Socket, watched: Watched) -> None:

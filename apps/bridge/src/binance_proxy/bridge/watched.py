@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from binance_proxy.adapters.zeromq.bodies import CandleBody, GapBody, QuoteBody, SnapshotBody, TradeBody
+from binance_proxy.adapters.zeromq.cloudevents import bare_json
 from binance_proxy.adapters.zeromq.publisher import STATUS
 from binance_proxy.bridge.figures import PRECISION, Figures, Rate
 from binance_proxy.domain.book_sync import BookSync
@@ -84,7 +85,7 @@ class Watched:
         self.last: TradeTick | None = None
         self.candle: CandleBody | None = None
         self._sequences: dict[bytes, int] = {}
-        self._sync = BookSync()
+        self._sync = BookSync(trusting=True)
         self._why = why
 
     @property
@@ -107,7 +108,7 @@ class Watched:
         return None
 
     def take(self, topic: bytes, body: bytes, now: float) -> None:
-        """Take one message.
+        """Take one message, in an envelope of CloudEvents or without one.
 
         A subscription is a prefix, so messages of other topics come too: those are nothing to us. A body
         that cannot be read is counted and skipped, and the book is given up if it was about the book.
@@ -115,12 +116,12 @@ class Watched:
         try:
             if topic == STATUS.encode():
                 self._heard = now
-                self._status(read_status(body))
+                self._status(read_status(bare_json(body)))
             elif topic in self.topics:
                 self._heard = now
                 self.messages += 1
                 self.rate.add(now)
-                self._message(topic, _read_message(body))
+                self._message(topic, _read_message(bare_json(body)))
         except (msgspec.MsgspecError, ValueError) as error:
             self.unreadable += 1
             if topic.endswith(b".orderbook"):

@@ -8,11 +8,12 @@ that a slow store does not slow publishing.
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from binance_proxy.application.buffer import StoreBuffer
 from binance_proxy.application.ports import Clock, MarketFeed, MarketStore, PairRegistry, Publisher
+from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.application.track import Plan, Report, Track
 from binance_proxy.domain.candle import SECOND_NS, Timeframe
 from binance_proxy.domain.instrument import Instrument, Stream
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 TURN = 128
 """Events after which other tasks get a turn, however fast the feed is."""
 HOUSEKEEPING_NS = SECOND_NS // 5
+LONGEST_PAUSE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Recording:
         self._publish_snapshot_s = publish_snapshot_s
         self._buffer = StoreBuffer(limit=settings.buffer, batch=settings.batch)
         self._in_flight = 0
+        self._held = False
         self._tracks: dict[Instrument, Track] = {}
 
     async def prepare(self) -> Sequence[Instrument]:
@@ -100,6 +103,7 @@ class Recording:
                 candle_s=self._settings.candle_interval_s,
                 publish_snapshot_s=self._publish_snapshot_s,
                 store_snapshot_s=self._settings.snapshot_interval_s,
+                aggregated=await self._stored_aggregated(instrument),
             )
             self._tracks[instrument] = Track(
                 instrument,
@@ -111,6 +115,13 @@ class Recording:
                 on_step=self._tell_status,
             )
         return self.instruments
+
+    async def _stored_aggregated(self, instrument: Instrument) -> bool | None:
+        """Return whether the stored trades of an instrument are aggregated ones; `None` without any."""
+        trades = self._store.scan(TradeTick, instrument, 0, END_OF_TIME, newest_first=True)
+        async with aclosing(trades):
+            newest = await anext(trades, None)
+        return None if newest is None else newest.first_match_id is not None
 
     async def run(self, stop: asyncio.Event) -> Report:
         """Record until the feed ends or ``stop`` is set; then store what is still on its way.
@@ -151,15 +162,17 @@ class Recording:
         """Events that wait for the store."""
         return len(self._buffer) + self._in_flight
 
+    @property
+    def stale(self) -> Sequence[Instrument]:
+        """Instruments whose book is not right at the moment."""
+        return [track.instrument for track in self._tracks.values() if track.state == "stale"]
+
     def status(self) -> dict[str, object]:
         """Describe the state of the recording, as ``bridge.status`` shows it."""
         report = self.report
         return {
             "ts_recv": self._clock.now(),
-            "instruments": {
-                track.instrument.name: "in step" if track.in_step else "stale"
-                for track in self._tracks.values()
-            },
+            "instruments": {track.instrument.name: track.state for track in self._tracks.values()},
             "trades": report.trades,
             "quotes": report.quotes,
             "applied": report.applied,
@@ -172,6 +185,7 @@ class Recording:
             "stored": report.stored,
             "bad_frames": dict(report.bad),
             "waiting": self.waiting,
+            "feed_held": self._held,
         }
 
     def _tell_status(self) -> None:
@@ -184,9 +198,19 @@ class Recording:
                 self._take(event)
                 events += 1
                 if self._buffer.is_full:
-                    await self._buffer.room()
+                    await self._wait_for_store()
                 elif events % TURN == 0:
                     await asyncio.sleep(0)
+
+    async def _wait_for_store(self) -> None:
+        """Hold the feed until the store has made room. Nothing is dropped, and publishing waits too."""
+        self._held = True
+        log.warning("the store is behind by %d events: the feed is held until it has caught up", self.waiting)
+        self._tell_status()
+        try:
+            await self._buffer.room()
+        finally:
+            self._held = False
 
     def _take(self, event: MarketEvent) -> None:
         if isinstance(event, TradeTick):
@@ -218,7 +242,9 @@ class Recording:
         """Give newcomers the books at once, and tell everybody once a second how things are."""
         ticks = 0
         while True:
-            await self._clock.sleep_until(self._clock.now() + HOUSEKEEPING_NS)
+            with suppress(TimeoutError):  # a clock that is set back must not stop the house for as long
+                async with asyncio.timeout(LONGEST_PAUSE_S):
+                    await self._clock.sleep_until(self._clock.now() + HOUSEKEEPING_NS)
             new = self._publisher.newcomers()
             for track in self._tracks.values():
                 topic = f"{track.instrument.name}.orderbook"

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from binance_proxy.application.buffer import StoreBuffer
 from binance_proxy.application.ports import MarketFeed, Publisher
-from binance_proxy.domain.book_sync import BookSync
+from binance_proxy.domain.book_sync import BookSync, Passed
 from binance_proxy.domain.candle import SECOND_NS, CandleFold, Timeframe
 from binance_proxy.domain.errors import BookStale
 from binance_proxy.domain.gap import Gap, GapState
@@ -38,6 +38,8 @@ class Report:
     """Whole books that were stored: those that the feed gave, and our own at plan."""
     duplicates: int = 0
     """Ticks that had come before; they were not passed on again."""
+    late_for_candles: int = 0
+    """Trades that came too late to correct a published candle; the store's own candles have them."""
     gaps: int = 0
     repaired: int = 0
     """Gaps that late ticks have filled."""
@@ -77,6 +79,8 @@ class Plan:
     """Between two whole books on the topic."""
     store_snapshot_s: float
     """Between two whole books in the store."""
+    aggregated: bool | None = None
+    """Whether the trades that are stored are aggregated ones; the other kind would count matches twice."""
 
 
 class Track:
@@ -112,7 +116,7 @@ class Track:
         self._missing_updates = False
         self._sync = BookSync()
         self._folds = [CandleFold(instrument, timeframe) for timeframe in plan.timeframes]
-        self._aggregated: bool | None = None
+        self._aggregated = plan.aggregated
         self._candle_interval_ns = int(plan.candle_s * SECOND_NS)
         self._publish_snapshot_ns = int(plan.publish_snapshot_s * SECOND_NS)
         self._store_snapshot_ns = int(plan.store_snapshot_s * SECOND_NS)
@@ -122,6 +126,13 @@ class Track:
     def in_step(self) -> bool:
         """True while the book is right."""
         return self._sync.book is not None
+
+    @property
+    def state(self) -> str:
+        """Say how the book is: ``in step``, ``stale``, or ``not tracked``."""
+        if not self._takes_book:
+            return "not tracked"
+        return "in step" if self.in_step else "stale"
 
     def trade(self, trade: TradeTick) -> None:
         """Take a trade."""
@@ -146,8 +157,10 @@ class Track:
         self._publish(trade)
         self._put(trade)
         for fold in self._folds:
+            late_before = fold.too_late
             for candle in fold.feed(trade):
                 self._publish(candle)
+            self._report.late_for_candles += fold.too_late - late_before
         if trade.ts_event >= self._candles_due:
             self._candles_due = trade.ts_event + self._candle_interval_ns
             self.publish_open_candles()
@@ -164,15 +177,12 @@ class Track:
         self._report.quotes += 1
         self._put(quote)
         try:
-            applied = self._sync.update(quote)
+            passed = self._sync.update(quote)
         except BookStale as error:
             self._resync(str(error))
             return
-        if applied:
-            self._report.applied += 1
-            self._publish(quote)
-            if self._missing_updates:
-                self._give_up_missing_updates()
+        if passed:
+            self._pass_on(passed)
             if quote.ts_recv >= min(self._publish_due, self._store_due):
                 self._take_snapshots(quote.ts_recv)
         if quote.ts_event >= self._candles_close:
@@ -182,23 +192,27 @@ class Track:
         """Take a whole book from the feed."""
         if not self._takes_book:
             return
+        if self._update_ids.last_id is None:
+            self._ts_event[Stream.ORDERBOOK] = snapshot.ts_event
         try:
-            followed = self._sync.snapshot(snapshot)
+            self._pass_on(self._sync.snapshot(snapshot))
         except BookStale as error:
             self._resync(str(error))
-            return
-        if followed is None:
-            return
-        self._report.snapshots += 1
-        self._report.applied += len(followed)
-        self._publish(snapshot)
-        self._put(snapshot)
-        for quote in followed:
-            self._publish(quote)
-        self._publish_due = snapshot.ts_recv + self._publish_snapshot_ns
-        self._store_due = snapshot.ts_recv + self._store_snapshot_ns
-        self._give_up_missing_updates()
-        self._on_step()
+
+    def _pass_on(self, passed: Passed) -> None:
+        """Publish what is right: an update, or a snapshot that got the book into step and what follows it."""
+        for one in passed:
+            self._publish(one)
+            if isinstance(one, QuoteTick):
+                self._report.applied += 1
+                continue
+            self._report.snapshots += 1
+            self._put(one)
+            self._publish_due = one.ts_recv + self._publish_snapshot_ns
+            self._store_due = one.ts_recv + self._store_snapshot_ns
+            self._on_step()
+        if passed and self._missing_updates:
+            self._give_up_missing_updates()
 
     def disconnect(self) -> None:
         """Give the book up: anything may have been missed."""
@@ -220,10 +234,9 @@ class Track:
 
     def _begin_updates(self, first_id: int) -> None:
         """Let a hole between a snapshot and the very first update be found."""
-        book = self._sync.book
-        if book is not None and first_id > book.last_update_id + 1:
-            self._update_ids.feed(book.last_update_id, book.last_update_id)
-            self._ts_event[Stream.ORDERBOOK] = book.ts_event
+        reached = self._sync.reached
+        if reached is not None and first_id > reached + 1:
+            self._update_ids.feed(reached, reached)
 
     def _is_new(self, ids: IdSequence, first_id: int, last_id: int, stream: Stream, tick: Tick) -> bool:
         """Take the ids of a tick, tell of holes they show or fill, and return whether the tick is new."""

@@ -19,6 +19,7 @@ _UNITS_NS = {
     "w": 7 * 86_400 * SECOND_NS,
 }
 _MONDAY_NS = 4 * 86_400 * SECOND_NS  # the epoch was a Thursday; weeks begin on Mondays
+_MOST_MONTHS = 1_200
 _TIMEFRAME = re.compile(r"([1-9][0-9]{0,3})(mo|[smhdw])")
 
 
@@ -26,7 +27,8 @@ class Timeframe(Struct, frozen=True, gc=False, cache_hash=True):
     """How long a candle is, such as ``1m``, ``15m``, ``4h``, ``1d``, ``1w`` or ``1mo``.
 
     Periods are half-open, ``[start, end)``, in UTC. They are counted from the epoch, weeks from a Monday and
-    months from January 1970, as exchanges do.
+    months from January 1970, as exchanges do. At most 9999 of a unit, and 1200 months, which is a century: so
+    every period of a time between 1970 and 2116 begins and ends at times that 64 bits can hold.
     """
 
     name: str
@@ -35,16 +37,31 @@ class Timeframe(Struct, frozen=True, gc=False, cache_hash=True):
         """Raise `ConfigError` for a timeframe that nobody could read."""
         if not _TIMEFRAME.fullmatch(self.name):
             raise ConfigError(f"{self.name!r} is no timeframe; write 1s, 1m, 5m, 1h, 1d, 1w or 1mo, say")
+        count, unit = _split(self.name)
+        if unit == "mo" and count > _MOST_MONTHS:
+            raise ConfigError(f"{self.name!r} is longer than a century, {_MOST_MONTHS}mo")
 
     def period(self, ts_event: int) -> tuple[int, int]:
         """Return start and end of the period that a time lies in, in ns."""
         count, unit = _split(self.name)
         if unit == "mo":
-            return _months(ts_event, count)
+            first = _first_month(ts_event, count)
+            return _month_start(first), _month_start(first + count)
         length = count * _UNITS_NS[unit]
         origin = _MONDAY_NS if unit == "w" else 0
         start = ts_event - (ts_event - origin) % length
         return start, start + length
+
+    def back(self, ts_event: int, periods: int) -> int:
+        """Return where the period starts that is so many before that of a time since 1970.
+
+        If there are not so many, it is the period that 1970 begins in.
+        """
+        count, unit = _split(self.name)
+        if unit == "mo":
+            return _month_start(max(_first_month(ts_event, count) - periods * count, 0))
+        start, end = self.period(ts_event)
+        return max(start - periods * (end - start), self.period(0)[0])
 
     def __str__(self) -> str:
         return self.name
@@ -57,11 +74,11 @@ def _split(name: str) -> tuple[int, str]:
     return int(match[1]), match[2]
 
 
-def _months(ts_event: int, count: int) -> tuple[int, int]:
+def _first_month(ts_event: int, count: int) -> int:
+    """Return the first month of the period that a time lies in, counted from January 1970."""
     at = datetime.fromtimestamp(ts_event // SECOND_NS, UTC)
     months = (at.year - 1970) * 12 + at.month - 1
-    first = months - months % count
-    return _month_start(first), _month_start(first + count)
+    return months - months % count
 
 
 def _month_start(months: int) -> int:

@@ -148,16 +148,25 @@ class BinanceFrames:
         symbol = head and slashed(head[1].decode("ascii", "replace").upper())
         if not symbol:
             return None
-        time = re.search(rb'"[TE]"\s*:\s*([0-9]{13,16})\b', raw)
-        fine = time is not None and int(time[1]) >= FIRST_MICROSECOND
+        # Always ms, as streams and REST say: a trade stored in µs would not be known again in ms.
         return Instrument(
             venue="binance",
             market=self.market,
             symbol=symbol,
             price_precision=8,
             size_precision=8,
-            time_resolution_ns=MICROSECOND_NS if fine else MILLISECOND_NS,
+            time_resolution_ns=MILLISECOND_NS,
         )
+
+    def market_of(self, raw: bytes) -> Market | None:
+        """Return the market that a frame shows itself to be of: ``pu`` and ``X`` are only on futures."""
+        head = _HEAD.match(raw)
+        stream = head[2].partition(b"@")[0] if head else b""
+        if stream == b"depth":
+            return Market.USDM if b'"pu"' in raw else Market.SPOT
+        if stream == b"trade":
+            return Market.USDM if b'"X"' in raw else Market.SPOT
+        return None
 
     def decode(
         self, raw: bytes, ts_recv: int, home: Instrument | None = None
@@ -209,6 +218,8 @@ class BinanceFrames:
 
     def _trade(self, trade: _Trade, known: _Known, ts_recv: int) -> TradeTick:
         instrument = _same_symbol(known, trade.s)
+        if trade.X is not None and self.market is Market.SPOT:
+            raise FrameRejected("frame of another market", f"trade {trade.t} is not of spot")
         return check_trade(
             TradeTick(
                 instrument=instrument,
@@ -254,10 +265,10 @@ class BinanceFrames:
         if bids is None or asks is None:
             depth = _decode_exact_depth(raw).data
             bids, asks = _levels(depth.b, known.instrument), _levels(depth.a, known.instrument)
-        if depth.pu is None and self.market is Market.USDM:
-            raise FrameRejected("missing or wrong field", f"update {depth.u} has no `pu`")
         if depth.u < depth.U or (depth.pu is not None and depth.pu >= depth.U):
             raise TickRejected(f"update {depth.u} has ids that run backwards")
+        if (depth.pu is None) is (self.market is Market.USDM):
+            raise FrameRejected("frame of another market", f"update {depth.u} is not of {self.market}")
         return QuoteTick(
             instrument=_same_symbol(known, depth.s),
             ts_event=_time(known, depth.T or depth.E),
@@ -297,7 +308,13 @@ class BinanceFrames:
 
 def _time(known: _Known, time: int) -> int:
     """Return a time of Binance's, in ms or µs, as ns at the resolution of the instrument."""
-    ts_event = time * (MILLISECOND_NS if time < FIRST_MICROSECOND else MICROSECOND_NS)
+    unit = MILLISECOND_NS if time < FIRST_MICROSECOND else MICROSECOND_NS
+    if unit > known.resolution_ns:
+        raise FrameRejected(
+            "time too coarse",
+            f"{known.instrument.name} is recorded in µs, and a trade in ms could be stored twice",
+        )
+    ts_event = time * unit
     if not 0 < ts_event <= INT64_MAX:
         raise TickRejected(f"time {time} is before or behind all trading")
     return ts_event - ts_event % known.resolution_ns

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from binance_proxy.adapters.capture.lines import Line, read_lines
+from binance_proxy.adapters.capture.soundness import SOUND, Soundness, check
 from binance_proxy.application.ports import Clock, FeedRejected, FrameRejected, TrackedPair
-from binance_proxy.domain.instrument import Instrument
+from binance_proxy.domain.instrument import Instrument, Market
 from binance_proxy.domain.tick import BadFrame, BookSnapshot, MarketEvent, QuoteTick, TradeTick
 
 LOOKED_AT = 200
@@ -21,6 +22,12 @@ BREATH = 1_024
 
 class Frames(Protocol):
     """How a venue writes its frames; `binance_proxy.adapters.binance.frames.BinanceFrames` is one."""
+
+    market: Market
+
+    def market_of(self, raw: bytes) -> Market | None:
+        """Return the market that a frame shows itself to be of, if it does."""
+        ...
 
     def describe(self, raw: bytes) -> Instrument | None:
         """Return the instrument that a frame names, if it names one."""
@@ -61,6 +68,7 @@ class CaptureFeed:
         self._speed = speed
         self._pairs = set(pairs)
         self._home: dict[Path, Instrument] = {}
+        self._soundness: dict[Path, Soundness] = {}
 
     async def instruments(self, wanted: Sequence[TrackedPair]) -> Sequence[Instrument]:
         """Look into each file and return the instruments in them, whatever is wanted.
@@ -72,7 +80,10 @@ class CaptureFeed:
             raise FeedRejected("feed.capture.paths names no file: give at least one capture to play")
         found: dict[str, Instrument] = {}
         for path in self._paths:
-            named = [self._frames.describe(line.raw) for line in islice(_only_lines(path), LOOKED_AT)]
+            self._soundness[path] = await self._check(path)
+            beginning = [line.raw for line in islice(self._only_lines(path), LOOKED_AT)]
+            self._refuse_other_market(path, beginning)
+            named = [self._frames.describe(raw) for raw in beginning]
             counts = Counter(instrument.symbol for instrument in named if instrument)
             described = {instrument.symbol: instrument for instrument in reversed(named) if instrument}
             for symbol, count in counts.most_common(1):
@@ -80,6 +91,9 @@ class CaptureFeed:
                     self._home[path] = described[symbol]
                     described = {symbol: described[symbol]}
             found |= {symbol: one for symbol, one in described.items() if symbol not in found}
+        damaged = [f"{path} is a {sound.kind}" for path, sound in self._soundness.items() if sound.limit == 0]
+        if damaged and not found:
+            raise FeedRejected(f"nothing can be played: {', '.join(damaged)}")
         if self._pairs:
             found = {symbol: one for symbol, one in found.items() if symbol in self._pairs}
         return sorted(found.values(), key=lambda one: one.name)
@@ -90,7 +104,8 @@ class CaptureFeed:
         given = {instrument.name: instrument for instrument in instruments}
         home = {path: given.get(instrument.name) for path, instrument in self._home.items()}
         pace = _Pace(self._clock, self._speed) if self._speed is not None else None
-        lines = merge(*map(read_lines, self._paths), key=lambda line: line.ts_recv)
+        files = [read_lines(path, self._soundness.get(path, SOUND)) for path in self._paths]
+        lines = merge(*files, key=lambda line: line.ts_recv)
         for number, line in enumerate(lines, 1):
             if number % BREATH == 0:
                 await asyncio.sleep(0)
@@ -110,6 +125,26 @@ class CaptureFeed:
     def resync(self, instrument: Instrument) -> None:
         """Do nothing: a file has the snapshots that it has."""
 
+    async def _check(self, path: Path) -> Soundness:
+        try:
+            return await asyncio.to_thread(check, path)
+        except OSError as error:
+            raise FeedRejected(f"cannot read the capture {path}: {error.strerror}") from error
+
+    def _refuse_other_market(self, path: Path, beginning: Sequence[bytes]) -> None:
+        """Raise `FeedRejected` if most frames show that they are of another market than is being recorded."""
+        markets = Counter(market for market in map(self._frames.market_of, beginning) if market)
+        for market, count in markets.most_common(1):
+            if market is not self._frames.market and count > markets.total() / 2:
+                raise FeedRejected(
+                    f"{path} holds frames of {market}, not of {self._frames.market}:"
+                    f" set feed.capture.market = {market}"
+                )
+
+    def _only_lines(self, path: Path) -> Iterator[Line]:
+        lines = read_lines(path, self._soundness.get(path, SOUND))
+        return (line for line in lines if isinstance(line, Line))
+
 
 class _Pace:
     """Lets recorded time pass at a multiple of real time."""
@@ -125,7 +160,3 @@ class _Pace:
         if self._began is not None:
             recorded, real = self._began
             await self._clock.sleep_until(real + int((ts_recv - recorded) / self._speed))
-
-
-def _only_lines(path: Path) -> Iterator[Line]:
-    return (line for line in read_lines(path) if isinstance(line, Line))

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from binance_proxy.adapters.capture.soundness import GZIP_MAGIC, SOUND, Soundness
 from binance_proxy.application.ports import FeedRejected
 from binance_proxy.domain.scale import INT64_MAX
 from binance_proxy.domain.tick import BadFrame
 
-GZIP_MAGIC = b"\x1f\x8b"
+LONGEST_LINE = 64 * 2**20
+"""Bytes; what is longer is no frame, and is read in pieces that are broken lines."""
 
 
 class Line(NamedTuple):
@@ -29,13 +31,15 @@ class Line(NamedTuple):
         return f"{self.path.name} line {self.number}"
 
 
-def read_lines(path: Path) -> Iterator[Line | BadFrame]:
-    """Yield the lines of one file in order; what cannot be read is a `BadFrame`, and reading goes on.
+def read_lines(path: Path, soundness: Soundness = SOUND) -> Iterator[Line | BadFrame]:
+    """Yield the lines of one file in order, as far as it is sound.
+
+    What cannot be read is a `BadFrame`, and reading goes on.
 
     Raises:
         FeedRejected: The file cannot be opened.
     """
-    number = ts_recv = 0
+    number = ts_recv = read = 0
     try:
         opened = path.open("rb")
     except OSError as error:
@@ -44,20 +48,27 @@ def read_lines(path: Path) -> Iterator[Line | BadFrame]:
         try:
             zipped = opened.read(2) == GZIP_MAGIC
             opened.seek(0)
-            for line in gzip.GzipFile(fileobj=opened) if zipped else opened:
+            source = gzip.GzipFile(fileobj=opened) if zipped else opened
+            while soundness.limit is None or read < soundness.limit:
+                line = source.readline(LONGEST_LINE)
+                if not line:
+                    break
                 number += 1
+                read += len(line)
                 stamp, _, raw = line.partition(b" ")
                 if stamp.isdigit() and len(stamp) <= 19 and int(stamp) <= INT64_MAX and raw:
                     ts_recv = int(stamp)
                     yield Line(ts_recv, raw, path, number)
                 elif line.strip():
                     yield _bad("broken line", path, number, "it does not begin with a receipt time", ts_recv)
-            if number == 0:
+            if soundness.limit is not None:
+                yield _bad(soundness.kind, path, number + 1, soundness.detail, ts_recv)
+            elif number == 0:
                 yield _bad("empty file", path, 0, "there is nothing in it", ts_recv)
         except EOFError:
             yield _bad("truncated gzip", path, number + 1, "the file ends in the middle", ts_recv)
         except (OSError, zlib.error) as error:
-            yield _bad("broken gzip", path, number + 1, f"what follows cannot be read: {error}", ts_recv)
+            yield _bad("unreadable file", path, number + 1, f"reading ends here: {error}", ts_recv)
 
 
 def _bad(kind: str, path: Path, number: int, detail: str, ts_recv: int) -> BadFrame:

@@ -53,6 +53,7 @@ SELECT
     c.trades,
     coalesce(
         c.ids = c.last_id - c.first_id + 1
+        AND c.different_ids = c.ids
         AND c.first_id - 1 = (
             SELECT t.trade_id FROM trades t
             WHERE t.instrument_id = i.instrument_id AND t.ts_event < p.start
@@ -97,6 +98,7 @@ CROSS JOIN LATERAL (
         sum(coalesce(t.last_match_id - t.first_match_id + 1, 1))
             FILTER (WHERE NOT t.off_book)::bigint AS trades,
         count(*) AS ids,
+        count(DISTINCT t.trade_id) AS different_ids,
         min(t.trade_id) AS first_id,
         max(t.trade_id) AS last_id
     FROM trades t
