@@ -16,13 +16,15 @@ from bench.turns import best_of
 from binance_proxy.adapters.binance.frames import BinanceFrames
 from binance_proxy.adapters.embedded.postgres import open_postgres
 from binance_proxy.adapters.timescale.store import TimescaleStore, open_timescale
+from binance_proxy.application.buffer import StoreBuffer
+from binance_proxy.application.record import RecordSettings
 from binance_proxy.domain.instrument import Instrument, Market
 from binance_proxy.domain.tick import QuoteTick, Side, TradeTick
 
-COPIES = 5
+COPIES = 10
 """How often the captured ticks are taken, with other ids each time, so that a turn takes long enough."""
-BATCH = {TradeTick: 5_000, QuoteTick: 1_000}
-WRITERS = 2
+BATCH = RecordSettings().batch
+WRITERS = RecordSettings().writers
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 COLUMNS = {
@@ -115,11 +117,13 @@ async def _bare(bare: asyncpg.Connection, table: str, columns: Sequence[str], ro
 async def _append(store: TimescaleStore, bare: asyncpg.Connection, table: str, ticks: Sequence) -> float:
     await bare.execute(f"TRUNCATE {table}")
     await bare.execute("CHECKPOINT")
-    size = BATCH[type(ticks[0])]
-    batches = iter([ticks[at : at + size] for at in range(0, len(ticks), size)])
+    buffer = StoreBuffer(limit=2**60, batch=BATCH)
+    for tick in ticks:
+        buffer.put(tick)
+    buffer.close()
 
     async def write() -> None:
-        for batch in batches:
+        while batch := await buffer.take(age_s=0):
             await store.append(batch)
 
     began = time.perf_counter()

@@ -152,6 +152,7 @@ class Recording:
             track.publish_open_candles()
             track.publish_snapshot()
         self._tell_status()
+        self.report.late_for_candles = sum(track.late_for_candles for track in self._tracks.values())
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome

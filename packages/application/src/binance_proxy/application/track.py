@@ -128,6 +128,11 @@ class Track:
         return self._sync.book is not None
 
     @property
+    def late_for_candles(self) -> int:
+        """Trades that came too late to correct a published candle."""
+        return sum(fold.too_late for fold in self._folds)
+
+    @property
     def state(self) -> str:
         """Say how the book is: ``in step``, ``stale``, or ``not tracked``."""
         if not self._takes_book:
@@ -157,10 +162,8 @@ class Track:
         self._publish(trade)
         self._put(trade)
         for fold in self._folds:
-            late_before = fold.too_late
             for candle in fold.feed(trade):
                 self._publish(candle)
-            self._report.late_for_candles += fold.too_late - late_before
         if trade.ts_event >= self._candles_due:
             self._candles_due = trade.ts_event + self._candle_interval_ns
             self.publish_open_candles()

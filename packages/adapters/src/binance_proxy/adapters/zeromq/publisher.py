@@ -23,6 +23,7 @@ from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 
 PROTOCOL = "1"
 _OF_THE_BOOK = (QuoteTick, BookSnapshot)
+_send = zmq.backend.Socket.send  # without the arguments that `zmq.Socket.send` looks through each time
 STATUS = "bridge.status"
 WELCOME = "bridge.welcome"
 LISTEN_S = 0.02
@@ -49,10 +50,10 @@ class Endpoint:
 
     def flush(self) -> None:
         """Send what waits, two frames each. XPUB never blocks: who has a full queue loses them."""
-        send = self.socket.send
+        socket = self.socket
         for topic, body in self.waiting:
-            send(topic, zmq.SNDMORE)
-            send(body)
+            _send(socket, topic, zmq.SNDMORE)
+            _send(socket, body)
         self.waiting.clear()
 
     def hear(self) -> list[bytes]:
