@@ -79,7 +79,7 @@ class Recording:
         self._publish_snapshot_s = publish_snapshot_s
         self._buffer = StoreBuffer(limit=settings.buffer, batch=settings.batch)
         self._in_flight = 0
-        self._held = False
+        self._held = self._was_held = False
         self._tracks: dict[Instrument, Track] = {}
 
     async def prepare(self) -> Sequence[Instrument]:
@@ -205,8 +205,9 @@ class Recording:
 
     async def _wait_for_store(self) -> None:
         """Hold the feed until the store has made room. Nothing is dropped, and publishing waits too."""
-        self._held = True
-        log.warning("the store is behind by %d events: the feed is held until it has caught up", self.waiting)
+        if not self._was_held:
+            log.warning("the store is behind by %d events: the feed waits for it from now on", self.waiting)
+        self._held = self._was_held = True
         self._tell_status()
         try:
             await self._buffer.room()
