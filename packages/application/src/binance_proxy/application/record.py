@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from binance_proxy.application.buffer import StoreBuffer
 from binance_proxy.application.ports import Clock, MarketFeed, MarketStore, PairRegistry, Publisher
-from binance_proxy.application.rebuild import END_OF_TIME
+from binance_proxy.application.rebuild import newest
 from binance_proxy.application.track import Plan, Report, Track
 from binance_proxy.domain.candle import SECOND_NS, Timeframe
 from binance_proxy.domain.instrument import Instrument, Stream
@@ -38,7 +38,7 @@ class RecordSettings:
     snapshot_interval_s: float = 300.0
     """How often a whole book is stored, in the time of the feed."""
     buffer: int = 2_000_000
-    """Events and levels that may wait for the store, about 100 bytes each. Once so many wait, the feed is
+    """Events and levels that may wait for the store, about 180 bytes each. Once so many wait, the feed is
     read no faster than the store writes; nothing is dropped."""
     batch: int = 40_000
     """Events and levels that are written at once."""
@@ -118,10 +118,8 @@ class Recording:
 
     async def _stored_aggregated(self, instrument: Instrument) -> bool | None:
         """Return whether the stored trades of an instrument are aggregated ones; `None` without any."""
-        trades = self._store.scan(TradeTick, instrument, 0, END_OF_TIME, newest_first=True)
-        async with aclosing(trades):
-            newest = await anext(trades, None)
-        return None if newest is None else newest.first_match_id is not None
+        trade = await newest(self._store, TradeTick, instrument)
+        return None if trade is None else trade.first_match_id is not None
 
     async def run(self, stop: asyncio.Event) -> Report:
         """Record until the feed ends or ``stop`` is set; then store what is still on its way.

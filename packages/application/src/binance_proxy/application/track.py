@@ -35,7 +35,7 @@ class Report:
     applied: int = 0
     """Updates that were applied to a book. The others were older than the snapshot, or waited for one."""
     snapshots: int = 0
-    """Whole books that were stored: those that the feed gave, and our own at plan."""
+    """Whole books that were stored: those that the feed gave, and our own at intervals."""
     duplicates: int = 0
     """Ticks that had come before; they were not passed on again."""
     late_for_candles: int = 0
@@ -72,7 +72,6 @@ class Plan:
     """What is taken of the instrument; the rest is passed over."""
     timeframes: tuple[Timeframe, ...]
     """Which candles are kept and published."""
-
     candle_s: float
     """Between two messages about a candle that is open."""
     publish_snapshot_s: float
@@ -109,8 +108,7 @@ class Track:
         self._on_step = on_step
         self._takes_trades = Stream.TRADES in plan.streams
         self._takes_book = Stream.ORDERBOOK in plan.streams
-        self._ids = {Stream.TRADES: IdSequence(), Stream.ORDERBOOK: IdSequence()}
-        self._trade_ids, self._update_ids = self._ids[Stream.TRADES], self._ids[Stream.ORDERBOOK]
+        self._trade_ids, self._update_ids = IdSequence(), IdSequence()
         self._ts_event = {Stream.TRADES: 0, Stream.ORDERBOOK: 0}
         self._gaps: dict[tuple[Stream, Hole], Gap] = {}
         self._missing_updates = False

@@ -17,6 +17,10 @@ class GapState(StrEnum):
     """Nobody can fill it any more."""
 
 
+FORWARD = (GapState.OPEN, GapState.LOST, GapState.REPAIRED)
+"""A gap's state moves to the right only: what is lost may still turn up, what is repaired stays so."""
+
+
 class Gap(Event, frozen=True, gc=False, kw_only=True):
     """A hole in one stream of one instrument.
 

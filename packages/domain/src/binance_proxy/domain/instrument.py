@@ -70,6 +70,11 @@ class Instrument(Struct, frozen=True, gc=False, kw_only=True, cache_hash=True):
         return self.symbol.partition("/")[2]
 
     @property
+    def units(self) -> tuple[int, int, int]:
+        """What stored numbers are counted in: price precision, size precision, time resolution in ns."""
+        return self.price_precision, self.size_precision, self.time_resolution_ns
+
+    @property
     def name(self) -> str:
         """``binance.spot.ethusdt``: the first three words of every topic about the instrument."""
         return f"{self.venue}.{self.market}.{self.symbol.replace('/', '')}".lower()

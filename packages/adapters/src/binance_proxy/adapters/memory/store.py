@@ -8,12 +8,9 @@ from msgspec import structs
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.application.ports import Stored, StoredEvent, StoreRejected
 from binance_proxy.domain.candle import Candle, CandleFold, Timeframe
-from binance_proxy.domain.gap import Gap, GapState
+from binance_proxy.domain.gap import FORWARD, Gap
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import TradeTick
-
-STATES = (GapState.OPEN, GapState.LOST, GapState.REPAIRED)
-"""A gap's state moves to the right only."""
 
 
 class MemoryStore:
@@ -71,7 +68,7 @@ class MemoryStore:
 
     async def _as_recorded(self, event: StoredEvent) -> StoredEvent:
         recorded = await self.registry.register(event.instrument)
-        if _units(event.instrument) != _units(recorded):
+        if event.instrument.units != recorded.units:
             raise StoreRejected(
                 f"{recorded.name} is recorded with other precisions or another time resolution: give its"
                 " events in the units that `register` returned."
@@ -106,12 +103,8 @@ def _id(event: StoredEvent) -> int:
 
 
 def _rank(gap: Gap) -> int:
-    return STATES.index(gap.state)
+    return FORWARD.index(gap.state)
 
 
 def _same(one: Instrument, other: Instrument) -> bool:
     return (one.venue, one.market, one.symbol) == (other.venue, other.market, other.symbol)
-
-
-def _units(instrument: Instrument) -> tuple[int, int, int]:
-    return instrument.price_precision, instrument.size_precision, instrument.time_resolution_ns

@@ -14,13 +14,11 @@ from binance_proxy.adapters.timescale.registry import TimescaleRegistry
 from binance_proxy.adapters.timescale.rows import TABLES, TS_MAX, TS_MIN, Ids, TickTable, pack_file
 from binance_proxy.adapters.timescale.session import Session
 from binance_proxy.application.ports import StoredEvent, StoreRejected
-from binance_proxy.domain.gap import Gap, GapState
+from binance_proxy.domain.gap import FORWARD, Gap
 from binance_proxy.domain.instrument import Instrument
 
 CAREFUL_BATCHES = 32
 """How many batches take the careful way after one that held something already stored."""
-STATES = (GapState.OPEN, GapState.LOST, GapState.REPAIRED)
-"""A gap's state moves to the right only."""
 
 GAPS = """
 INSERT INTO gaps AS kept
@@ -78,7 +76,7 @@ class Writer:
         ids = {}
         for instrument in instruments:
             recorded = await self._registry.record(instrument)
-            if _units(instrument) != _units(recorded.instrument):
+            if instrument.units != recorded.instrument.units:
                 raise StoreRejected(
                     f"{instrument.name} is recorded with other precisions or another time resolution: give"
                     " its events in the units that `register` returned."
@@ -109,7 +107,7 @@ class Writer:
             for copy in copies:
                 new += await send(connection, copy)
             if gaps:
-                rows = await connection.fetch(GAPS, *gaps, [state.value for state in STATES])
+                rows = await connection.fetch(GAPS, *gaps, [state.value for state in FORWARD])
                 new += sum(row["is_new"] for row in rows)
         return new
 
@@ -170,14 +168,10 @@ def _gap_columns(gaps: Iterable[Gap], ids: Ids) -> list[list[Any]]:
     for gap in gaps:
         key = (ids[gap.instrument], gap.stream.value, gap.first_id)
         first = furthest.setdefault(key, gap)
-        if STATES.index(gap.state) > STATES.index(first.state):
+        if FORWARD.index(gap.state) > FORWARD.index(first.state):
             furthest[key] = structs.replace(first, state=gap.state)
     rows = []
     for key, gap in sorted(furthest.items()):
         times_us = (ts // 1000 for ts in (gap.start, gap.end, gap.ts_event))
         rows.append((*key, gap.last_id, *times_us, gap.ts_recv, gap.state.value))
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _units(instrument: Instrument) -> tuple[int, int, int]:
-    return instrument.price_precision, instrument.size_precision, instrument.time_resolution_ns

@@ -17,8 +17,7 @@ from binance_proxy.adapters.zeromq.bodies import (
     TradeBody,
     json_of,
 )
-
-SECOND_NS = 1_000_000_000
+from binance_proxy.domain.candle import SECOND_NS
 
 
 class CloudEvent(Struct, gc=False, kw_only=True):

@@ -136,8 +136,8 @@ class ZmqPublisher:
         topic.sequence += 1
         for endpoint in topic.listeners:
             endpoint.send(topic.name, outlet.body(event, topic.sequence, endpoint.levels))
-            if not self._flush_is_due:
-                self._flush_soon()
+        if topic.listeners:
+            self._flush_soon()
 
     def publish_status(self, status: dict[str, object]) -> None:
         """Send the bridge's own state on ``bridge.status``."""
@@ -171,11 +171,13 @@ class ZmqPublisher:
         topic.sequence += 1
         for endpoint in topic.listeners:
             endpoint.send(topic.name, body | {"sequence": topic.sequence})
+        if topic.listeners:
             self._flush_soon()
 
     def _flush_soon(self) -> None:
-        self._flush_is_due = True
-        self._loop.call_soon(self.flush)
+        if not self._flush_is_due:
+            self._flush_is_due = True
+            self._loop.call_soon(self.flush)
 
     def _topic(self, name: str) -> Topic:
         topic = self._topics.get(name)
