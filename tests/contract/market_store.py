@@ -222,7 +222,7 @@ class MarketStoreContract:
     async def test_the_same_gap_has_the_same_instrument_stream_and_first_id(self, store: MarketStore) -> None:
         others = [gap(1, instrument=SOL), gap(1, stream=Stream.ORDERBOOK), gap(2)]
         assert await store.append([gap(1), *others]) == 4
-        assert await store.append([gap(1, last_id=3, ts_event=T0)]) == 0
+        assert await store.append([gap(1, ts_event=T0, start=T0)]) == 0
         assert gap(1) in await scan(store, Gap)
 
     @pytest.mark.parametrize("together", [True, False])
@@ -242,6 +242,24 @@ class MarketStoreContract:
         for at, (given, kept) in enumerate(history):
             assert await store.append([gap(1, state=given, last_id=5 + at)]) == (at == 0)
             assert await scan(store, Gap) == [gap(1, state=kept)]
+
+    @pytest.mark.parametrize("together", [True, False])
+    async def test_a_gaps_last_id_moves_down_only(self, store: MarketStore, *, together: bool) -> None:
+        history = [(5, 5), (9, 5), (3, 3), (4, 3), (1, 1), (5, 1)]
+        if together:
+            assert await store.append([gap(1, last_id=given) for given, _ in history]) == 1
+            assert await scan(store, Gap) == [gap(1, last_id=1)]
+            return
+        for at, (given, kept) in enumerate(history):
+            assert await store.append([gap(1, last_id=given)]) == (at == 0)
+            assert await scan(store, Gap) == [gap(1, last_id=kept)]
+
+    async def test_a_gaps_state_and_last_id_move_each_by_itself(self, store: MarketStore) -> None:
+        await store.append([gap(1, last_id=5, state=GapState.LOST)])
+        await store.append([gap(1, last_id=3)])
+        assert await scan(store, Gap) == [gap(1, last_id=3, state=GapState.LOST)]
+        await store.append([gap(1, last_id=4, state=GapState.REPAIRED)])
+        assert await scan(store, Gap) == [gap(1, last_id=3, state=GapState.REPAIRED)]
 
     # scan
 

@@ -13,7 +13,7 @@ from binance_proxy.application.ports import PublishedEvent, Publisher
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Market, Stream
-from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
+from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, StaleBook, TradeTick
 
 ETH = Instrument(venue="binance", market=Market.SPOT, symbol="ETH/USDT")
 SOL = Instrument(
@@ -126,6 +126,11 @@ def gap(**other: object) -> Gap:
     return Gap(**(known | other))
 
 
+def stale(**other: object) -> StaleBook:
+    known = {"instrument": ETH, "ts_event": T0, "ts_recv": T0 + 5, "reason": "update 9 does not follow 7"}
+    return StaleBook(**(known | other))
+
+
 ABOUT_ETH = {"venue": "binance", "market": "spot", "symbol": "ETH/USDT"}
 BODIES: list[tuple[PublishedEvent, str, dict[str, Any]]] = [
     (
@@ -188,6 +193,13 @@ BODIES: list[tuple[PublishedEvent, str, dict[str, Any]]] = [
             "last_id": 9, "start": T0 - 1_000_000, "end": T0, "state": "lost",
         },
     ),
+    (
+        stale(),
+        "binance.spot.ethusdt.orderbook",
+        {
+            "type": "stale", "ts_event": T0, "ts_recv": T0 + 5, "reason": "update 9 does not follow 7",
+        },
+    ),
 ]  # fmt: skip
 
 
@@ -218,7 +230,7 @@ class PublisherContract:
         listener = await wire.listen("binance.", "simulated.")
         events = [
             trade(1), quote(1), trade(2), trade(1, instrument=SOL), candle("1m"), candle("5m"), snapshot(),
-            trade(3), gap(), candle("1m", closed=False), quote(2), gap(first_id=20),
+            trade(3), gap(), candle("1m", closed=False), quote(2), gap(first_id=20), stale(),
         ]  # fmt: skip
         for event in events:
             wire.publisher.publish(event)
@@ -228,7 +240,7 @@ class PublisherContract:
             numbered.setdefault(topic, []).append(body["sequence"])
         assert numbered == {
             "binance.spot.ethusdt.trades": [1, 2, 3],
-            "binance.spot.ethusdt.orderbook": [1, 2, 3],
+            "binance.spot.ethusdt.orderbook": [1, 2, 3, 4],
             "binance.spot.ethusdt.candles.1m": [1, 2],
             "binance.spot.ethusdt.candles.5m": [1],
             "binance.spot.ethusdt.gaps": [1, 2],
@@ -288,7 +300,7 @@ class PublisherContract:
         assert len(bodies) < 30_000
 
     async def test_nothing_is_encoded_that_nobody_is_subscribed_to(self, wire: Wire) -> None:
-        events = [trade(), quote(), snapshot(), candle(), gap()]
+        events = [trade(), quote(), snapshot(), stale(), candle(), gap()]
         for event in events:
             wire.publisher.publish(event)
         wire.publisher.publish_status({"waiting": 0})

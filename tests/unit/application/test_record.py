@@ -213,7 +213,12 @@ class TestHistories:
         compared = 0
         for instrument in history.recording.instruments:
             reader = BookSync(trusting=True)
-            for body in history.said(f"{instrument.name}.orderbook"):
+            bodies = history.said(f"{instrument.name}.orderbook")
+            for before, body in pairwise([{"type": "quote"}, *bodies]):
+                if body["type"] == "stale":
+                    assert before["type"] != "stale" or body is bodies[-1], "once, and at the end of the run"
+                    reader.lose_step()
+                    continue
                 event = event_of(body, instrument)
                 if isinstance(event, BookSnapshot):
                     assert reader.snapshot(event) in ((event,), ())
@@ -234,7 +239,8 @@ class TestHistories:
         told = [body for body in history.said(".gaps") if body["state"] == "open"]
         assert len(told) == history.report.gaps > 5
         gaps = await history.kept(Gap)
-        assert len(gaps) == history.report.gaps
+        # A hole of which updates came late, and others never, ends as several gaps.
+        assert len(gaps) >= history.report.gaps
         for instrument in history.recording.instruments:
             for stream, kind in ((Stream.TRADES, TradeTick), (Stream.ORDERBOOK, QuoteTick)):
                 ticks = [one for one in await history.kept(kind) if one.instrument == instrument]
@@ -250,11 +256,19 @@ class TestHistories:
                     ids = set(range(gap.first_id, gap.last_id + 1))
                     if gap.state is GapState.REPAIRED:
                         assert ids <= here
+                    elif gap.state is GapState.LOST:
+                        assert not ids & here
+                        not_repaired |= ids
                     else:
                         assert ids & missing
                         not_repaired |= ids
                 assert missing <= not_repaired
-        assert history.report.repaired == sum(gap.state is GapState.REPAIRED for gap in gaps)
+        whole = {(body["symbol"], body["stream"], body["first_id"], body["last_id"]) for body in told}
+        assert history.report.repaired == sum(
+            (gap.instrument.symbol, gap.stream, gap.first_id, gap.last_id) in whole
+            for gap in gaps
+            if gap.state is GapState.REPAIRED
+        )
         assert history.report.repaired > 0
 
     async def test_what_was_told_last_of_a_gap_is_what_the_store_says(self, history: Bench) -> None:

@@ -36,7 +36,8 @@ class Asked:
 class Tracked:
     """A track, and everything that came out of it."""
 
-    def __init__(self, instrument=SPOT, *, timeframes=("1m",), candle_s=1.0, publish_s=1e9, store_s=1e9):
+    def __init__(self, instrument=SPOT, *, timeframes=("1m",), candle_s=1.0, publish_s=1e9, store_s=1e9,
+                 streams=Stream, on_gap=lambda _: None):  # fmt: skip
         self.instrument = instrument
         self.feed, self.report, self.buffer = Asked(), Report(), Kept()
         self.publisher = MemoryPublisher()
@@ -50,13 +51,14 @@ class Tracked:
             self.buffer,
             self.report,
             plan=Plan(
-                streams=frozenset(Stream),
+                streams=frozenset(streams),
                 timeframes=tuple(map(Timeframe, timeframes)),
                 candle_s=candle_s,
                 publish_snapshot_s=publish_s,
                 store_snapshot_s=store_s,
             ),
             on_step=lambda: self.steps.append(self.track.in_step),
+            on_gap=on_gap,
         )
 
     def trade(self, trade_id, at_s=0.0, **other):
@@ -284,7 +286,7 @@ class TestBook:
         one.trade(3)
         one.snapshot(1)
         one.quote(2, 2)
-        one.track.disconnect()
+        one.track.disconnect(T0, "cut")
         one.quote(3, 3)
         one.snapshot(3)
         assert one.track.in_step
@@ -325,7 +327,7 @@ class TestBook:
         one.snapshot(1)
         one.quote(2, 2)
         assert one.track.in_step
-        one.track.disconnect()
+        one.track.disconnect(T0, "cut")
         assert not one.track.in_step
         assert one.feed.resyncs == [SPOT]
         one.quote(3, 3)
@@ -340,7 +342,7 @@ class TestBook:
         one.quote(2, 2)
         one.quote(5, 5)
         one.snapshot(5)
-        one.track.disconnect()
+        one.track.disconnect(T0, "cut")
         assert one.steps == [True, False, True, False]
 
     def test_a_duplicate_update_is_passed_on_once(self):
@@ -374,14 +376,89 @@ class TestBook:
 
     def test_the_whole_book_is_published_on_demand_if_it_is_right(self):
         one = Tracked()
-        one.track.publish_snapshot()
+        one.track.publish_book()
         assert one.messages == []
         one.snapshot(1)
-        one.track.publish_snapshot()
+        one.track.publish_book()
         assert one.messages == []
         one.quote(2, 2)
-        one.track.publish_snapshot()
+        one.track.publish_book()
         assert [body["last_update_id"] for body in one.published("snapshot")] == [1, 2]
+
+
+class TestStaleBook:
+    def stale(self, one):
+        return [(body["ts_event"], body["ts_recv"], body["reason"]) for body in one.published("stale")]
+
+    def test_a_book_that_falls_out_of_step_is_told_to_be_stale_once(self):
+        one = Tracked()
+        one.snapshot(1)
+        one.quote(2, 2, at_s=2)
+        one.quote(5, 5, at_s=3)
+        one.quote(9, 9, at_s=4)
+        [(ts_event, ts_recv, reason)] = self.stale(one)
+        assert (ts_event, ts_recv) == (T0 + 3 * SECOND_NS, T0 + 3 * SECOND_NS)
+        assert "does not follow" in reason
+        assert [body["type"] for body in one.bodies()] == ["snapshot", "quote", "stale"]
+
+    def test_so_is_one_whose_connection_is_lost_with_the_reason_and_the_venues_last_time(self):
+        one = Tracked()
+        one.snapshot(1)
+        one.quote(2, 2, at_s=2)
+        one.track.disconnect(T0 + 7, "the cable")
+        one.track.disconnect(T0 + 8, "again")
+        assert self.stale(one) == [(T0 + 2 * SECOND_NS, T0 + 7, "the cable")]
+
+    def test_it_is_told_again_once_the_book_was_right_in_between(self):
+        one = Tracked()
+        one.snapshot(1)
+        one.quote(2, 2)
+        one.track.disconnect(T0 + 7, "one")
+        one.quote(3, 3)
+        one.snapshot(3)
+        one.track.disconnect(T0 + 8, "two")
+        assert [body["type"] for body in one.bodies()] == ["snapshot", "quote", "stale", "snapshot", "stale"]
+
+    def test_a_newcomer_is_told_while_it_is_so(self):
+        one = Tracked()
+        one.snapshot(1)
+        one.quote(2, 2)
+        one.track.disconnect(T0 + 7, "cut")
+        one.track.publish_book()
+        assert [body["type"] for body in one.bodies()] == ["snapshot", "quote", "stale", "stale"]
+        one.quote(3, 3)
+        one.snapshot(3)
+        one.track.publish_book()
+        assert [body["type"] for body in one.bodies()][4:] == ["snapshot", "snapshot"]
+
+    def test_a_book_replaced_by_the_snapshot_in_reserve_was_never_stale(self):
+        one = Tracked()
+        one.snapshot(1)
+        one.quote(2, 2)
+        one.snapshot(4)
+        one.quote(5, 5)
+        assert one.published("stale") == []
+
+    def test_nothing_is_said_of_a_book_that_is_not_tracked(self):
+        one = Tracked(streams={Stream.TRADES})
+        one.track.disconnect(T0, "cut")
+        one.track.publish_book()
+        assert one.messages == []
+        assert one.feed.resyncs == []
+
+    def test_a_venue_that_numbers_its_updates_anew_takes_the_book_away(self):
+        one = Tracked()
+        one.snapshot(1_000)
+        one.quote(1_001, 1_001, at_s=1)
+        one.quote(5, 5, at_s=10)
+        assert not one.track.in_step, "to the old book every new update would look old"
+        assert [body["reason"] for body in one.published("stale")] == ["the venue numbers its updates anew"]
+        one.quote(6, 6, at_s=10)
+        one.snapshot(6, at_s=10)
+        assert one.track.in_step
+        one.quote(7, 7, at_s=10)
+        assert one.gaps() == []
+        assert [body["last_update_id"] for body in one.bodies() if body["type"] == "quote"] == [1_001, 7]
 
 
 FAR = 10**9
@@ -399,7 +476,7 @@ class TestUnconfirmedSnapshots:
         one = Tracked(instrument)
         one.snapshot(10)
         one.quote(9, 9, **follows(instrument, 8))
-        one.track.publish_snapshot()
+        one.track.publish_book()
         assert (one.messages, one.steps, one.report.snapshots) == ([], [], 0)
         assert one.stored(BookSnapshot) == []
         one.quote(10, 12, **follows(instrument, 9))
@@ -415,7 +492,7 @@ class TestUnconfirmedSnapshots:
                 tracked.quote(last, last, at_s=last, **follows(instrument, last - 1))
                 if tracked is one and last in (2, 30):
                     tracked.snapshot(FAR, at_s=last, **FOREIGN)
-            tracked.track.publish_snapshot()
+            tracked.track.publish_book()
         assert one.bodies() == without.bodies()
         assert list(one.buffer) == list(without.buffer)
         assert (one.report, one.steps, one.feed.resyncs) == (without.report, [True], [])
@@ -429,12 +506,11 @@ class TestUnconfirmedSnapshots:
             assert last < 5_000
             last += 1
             one.quote(last, last, **follows(instrument, last - 1))
-        one.track.publish_snapshot()
-        assert one.messages == []
+        assert [body["type"] for _, body in one.messages] == ["stale"]
         assert one.stored(BookSnapshot) == []
         one.snapshot(last - 1)
         assert one.track.in_step
-        assert [body["last_update_id"] for body in one.bodies()] == [last - 1, last]
+        assert [body["last_update_id"] for body in one.bodies()[1:]] == [last - 1, last]
 
     def test_a_snapshot_in_reserve_is_used_when_an_update_is_missing(self, instrument):
         one = Tracked(instrument)
@@ -467,4 +543,6 @@ class TestUnconfirmedSnapshots:
         assert one.feed.resyncs == [instrument], "asked once"
         one.snapshot(5)
         assert one.track.in_step
-        assert [body["last_update_id"] for body in one.bodies()] == [1, 2, 5, 6]
+        assert [(body["type"], body.get("last_update_id")) for body in one.bodies()] == [
+            ("snapshot", 1), ("quote", 2), ("stale", None), ("snapshot", 5), ("quote", 6),
+        ]  # fmt: skip

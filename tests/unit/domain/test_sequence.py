@@ -10,6 +10,7 @@ from binance_proxy.domain.sequence import (
     Arrival,
     Hole,
     IdSequence,
+    KnownIds,
     SpotSequence,
     Step,
     UsdmSequence,
@@ -360,3 +361,127 @@ def test_whatever_the_order_everything_from_the_first_on_is_there_in_the_end(ord
     assert sequence.missing == []
     assert sequence.last_id == 11
     assert sorted(opened, key=lambda hole: hole.first_id) == sorted(closed, key=lambda hole: hole.first_id)
+
+
+def ranges_of(ids):
+    """Return ids as ranges, lowest first."""
+    found = []
+    for one in sorted(ids):
+        if found and found[-1][1] == one - 1:
+            found[-1] = (found[-1][0], one)
+        else:
+            found.append((one, one))
+    return found
+
+
+HOLES = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), min_size=1, max_size=5)
+
+
+def holes_of(steps):
+    """Return holes with ids between them that have come."""
+    holes, last = [], 0
+    for between, length in steps:
+        holes.append(Hole(last + between + 1, last + between + length))
+        last = holes[-1].last_id
+    return holes
+
+
+class TestHolesOfBefore:
+    @given(HOLES, st.randoms(), st.booleans(), st.lists(st.tuples(st.integers(0, 50), st.integers(0, 6))))
+    def test_holes_that_are_learned_of_are_filled_and_split_as_any_other(self, steps, rng, begun, ranges):
+        holes = holes_of(steps)
+        end = holes[-1].last_id + 1
+        sequence, here = IdSequence(), set(range(end + 1))
+        if begun:
+            sequence.feed(end, end)
+        for hole in rng.sample(holes, len(holes)):
+            assert sequence.expect(hole.first_id, hole.last_id) == hole
+            here -= set(range(hole.first_id, hole.last_id + 1))
+        assert sequence.last_id == (end if begun else holes[-1].last_id)
+        assert sequence.missing == [(hole.first_id, hole.last_id) for hole in holes]
+
+        def missing_of(hole):
+            return ranges_of(set(range(hole.first_id, hole.last_id + 1)) - here)
+
+        for first, length in ranges:
+            ids = set(range(first, first + length + 1)) & set(range(holes[0].first_id, holes[-1].last_id + 1))
+            if not ids:
+                continue
+            before = [hole for hole in holes if missing_of(hole)]
+            news = ids - here
+            arrival = sequence.feed(min(ids), max(ids))
+            here |= ids
+            assert arrival is (Arrival.LATE if news else Arrival.SEEN)
+            if news:
+                assert sequence.closed == [hole for hole in before if not missing_of(hole)]
+            for hole in holes:
+                assert sequence.missing_of(hole) == missing_of(hole)
+
+        for hole in holes:
+            parts = sequence.split(hole)
+            assert [(part.first_id, part.last_id) for part in parts] == missing_of(hole)
+            for part in parts:
+                assert sequence.missing_of(part) == [(part.first_id, part.last_id)]
+            if parts != [hole]:
+                assert sequence.missing_of(hole) == []
+        for first, last in list(sequence.missing):
+            assert sequence.feed(first, last) is Arrival.LATE
+            assert sequence.closed == [Hole(first, last)], "each part closes by itself"
+        assert sequence.missing == []
+
+    def test_a_hole_below_all_others_may_be_learned_of_later(self):
+        sequence, _ = fed(100, 110)
+        sequence.expect(20, 29)
+        assert sequence.missing == [(20, 29), (101, 109)]
+        assert (sequence.first_id, sequence.last_id) == (20, 110)
+        assert sequence.feed(50, 50) is Arrival.SEEN, "what lies between has come"
+        assert sequence.feed(20, 29) is Arrival.LATE
+        assert sequence.closed == [Hole(20, 29)]
+
+    def test_what_follows_a_hole_that_nothing_stood_behind_is_next(self):
+        sequence = IdSequence()
+        sequence.expect(5, 9)
+        assert sequence.feed(10, 10) is Arrival.NEXT
+        assert sequence.feed(12, 12) is Arrival.SKIPPED
+
+    def test_a_hole_that_is_not_known_has_nothing_missing(self):
+        sequence, _ = fed(1, 5)
+        assert sequence.missing_of(Hole(2, 3)) == []
+        assert sequence.split(Hole(2, 3)) == []
+        assert sequence.missing == [(2, 4)]
+
+
+class Forgetful(KnownIds):
+    KEPT = 3
+
+
+class TestKnownIds:
+    @given(st.lists(st.integers(-5, 10)))
+    def test_an_id_is_new_once_wherever_it_stands_and_nothing_is_ever_missing(self, ids):
+        known, here = KnownIds(), set()
+        for one in ids:
+            assert known.feed(one, one) is (Arrival.SEEN if one in here else Arrival.NEXT)
+            here.add(one)
+            assert (known.opened, known.closed) == (None, [])
+
+    def test_the_last_id_is_the_one_that_came_last(self):
+        known = KnownIds()
+        assert known.last_id is None
+        for one in (5, 900, 7):
+            known.feed(one, one)
+        assert known.last_id == 7
+
+    def test_a_range_has_been_seen_if_both_its_ends_have(self):
+        known = KnownIds()
+        known.feed(5, 9)
+        assert known.knows(5, 9)
+        assert known.feed(5, 9) is Arrival.SEEN
+        assert known.feed(5, 10) is Arrival.NEXT
+
+    def test_the_oldest_are_forgotten(self):
+        known = Forgetful()
+        for one in (1, 2, 3, 4):
+            known.feed(one, one)
+        assert known.feed(2, 2) is Arrival.SEEN
+        assert known.feed(1, 1) is Arrival.NEXT
+        assert KnownIds.KEPT == 100_000

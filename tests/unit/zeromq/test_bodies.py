@@ -17,7 +17,7 @@ from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Market, Stream
 from binance_proxy.domain.scale import INT64_MAX, to_text
-from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
+from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, StaleBook, TradeTick
 
 EDGES = st.sampled_from(
     [0, 1, 9, 10, 10**8, 10**15 - 1, 10**15, 10**15 + 1, 2**53, 2**53 + 1, 10**17, INT64_MAX]
@@ -154,6 +154,16 @@ def test_a_gap_says_what_is_missing(state, stream):
         state=state,
     )
     assert said(gap) == expected(gap)
+
+
+@given(st.text())
+def test_a_stale_book_says_why(reason):
+    stale = StaleBook(instrument=instrument(8, 8), ts_event=1, ts_recv=2, reason=reason)
+    assert said(stale) == expected(stale)
+    assert said(stale) == {
+        "type": "stale", "venue": "binance", "market": "spot", "symbol": "ETH/USDT", "epoch": "e1",
+        "sequence": 5, "ts_event": 1, "ts_recv": 2, "reason": reason,
+    }  # fmt: skip
 
 
 def test_no_number_of_a_body_is_a_float():

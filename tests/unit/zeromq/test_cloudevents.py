@@ -4,14 +4,21 @@ import json
 
 from binance_proxy.adapters.zeromq.bodies import BodyOf, json_of, levels_in_json
 from binance_proxy.adapters.zeromq.cloudevents import bare_json, cloud_event_json
-from binance_proxy.domain.instrument import Instrument, Market
-from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
+from binance_proxy.domain.gap import Gap, GapState
+from binance_proxy.domain.instrument import Instrument, Market, Stream
+from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, StaleBook, TradeTick
 
 ETH = Instrument(venue="binance", market=Market.SPOT, symbol="ETH/USDT")
 AT = {"instrument": ETH, "ts_event": 1_723_161_255_342_000_000, "ts_recv": 1_723_161_254_000_000_001}
 TRADE = TradeTick(**AT, trade_id=7, price=305_012_000_000, size=150_000_000, aggressor=Side.SELL)
 QUOTE = QuoteTick(**AT, first_update_id=5, last_update_id=7, bids=((100, 1),), asks=())
 SNAPSHOT = BookSnapshot(**AT, last_update_id=7, bids=((100, 1),), asks=())
+
+STALE = StaleBook(**AT, reason="cut")
+GAP = Gap(**AT, stream=Stream.TRADES, first_id=5, last_id=9, start=1, end=2)
+SHORTER = Gap(**AT, stream=Stream.TRADES, first_id=5, last_id=7, start=1, end=2)
+LOST = Gap(**AT, stream=Stream.TRADES, first_id=5, last_id=9, start=1, end=2, state=GapState.LOST)
+EVENTS = (TRADE, QUOTE, SNAPSHOT, STALE, GAP, SHORTER, LOST)
 
 
 def body_of(event, epoch="epoch", sequence=1):
@@ -32,15 +39,15 @@ def test_the_envelope_has_the_attributes_of_the_standard_and_the_body_as_data():
 
 
 def test_source_and_id_name_an_event_whatever_the_run():
-    for event in (TRADE, QUOTE, SNAPSHOT):
+    for event in EVENTS:
         first = json.loads(cloud_event_json(body_of(event)))
         again = json.loads(cloud_event_json(body_of(event, epoch="other", sequence=99)))
         assert (first["source"], first["id"]) == (again["source"], again["id"])
 
 
 def test_different_events_have_different_names():
-    names = [json.loads(cloud_event_json(body_of(event))) for event in (TRADE, QUOTE, SNAPSHOT)]
-    assert len({(one["source"], one["id"]) for one in names}) == 3
+    names = [json.loads(cloud_event_json(body_of(event))) for event in EVENTS]
+    assert len({(one["source"], one["id"]) for one in names}) == len(EVENTS)
 
 
 def test_the_bridge_s_own_messages_have_no_time_of_an_event():

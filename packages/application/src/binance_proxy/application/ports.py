@@ -14,7 +14,7 @@ from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.errors import BridgeError
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument, Market, Stream
-from binance_proxy.domain.tick import BookSnapshot, MarketEvent, QuoteTick, TradeTick
+from binance_proxy.domain.tick import BookSnapshot, MarketEvent, QuoteTick, StaleBook, TradeTick
 
 
 class FeedError(BridgeError):
@@ -59,10 +59,22 @@ class PublisherRejected(PublisherError):
     """The address cannot be used: it is taken, or not allowed."""
 
 
+class HistoryError(BridgeError):
+    """An `ExchangeHistory` could not do what was asked."""
+
+
+class HistoryUnavailable(HistoryError):
+    """The exchange is away, or wants to be left alone for a while. Trying again may help."""
+
+
+class HistoryRejected(HistoryError):
+    """The exchange refuses, and will refuse again: no such pair, a file that is damaged."""
+
+
 StoredEvent: TypeAlias = TradeTick | QuoteTick | BookSnapshot | Gap
 """What a `MarketStore` keeps."""
 
-PublishedEvent: TypeAlias = TradeTick | QuoteTick | BookSnapshot | Candle | Gap
+PublishedEvent: TypeAlias = TradeTick | QuoteTick | BookSnapshot | StaleBook | Candle | Gap
 """What a `Publisher` sends about an instrument."""
 
 Stored = TypeVar("Stored", TradeTick, QuoteTick, BookSnapshot, Gap)
@@ -78,6 +90,7 @@ class MarketFeed(Protocol):
         that the source does not have is left out.
 
         Raises:
+            FeedUnavailable: The source is away for now. Trying again may help.
             FeedRejected: The source cannot be read at all. The message says what to change.
         """
         ...
@@ -110,7 +123,7 @@ class MarketStore(Protocol):
         All of them are kept, or an error is raised and none is. A trade is the same if instrument,
         ``ts_event`` and ``trade_id`` are; an update or a snapshot if instrument, ``ts_event`` and
         ``last_update_id`` are. A gap is the same if instrument, stream and ``first_id`` are; given again it
-        is not new, and its state moves forward only: open, lost, repaired.
+        is not new, its state moves forward only (open, lost, repaired), and its ``last_id`` moves down only.
 
         Raises:
             StoreUnavailable: Try again with the same events; nothing is kept twice.
@@ -173,6 +186,50 @@ class PairRegistry(Protocol):
 
         Raises:
             StoreUnavailable: The store is away.
+        """
+        ...
+
+
+class ExchangeHistory(Protocol):
+    """What a venue still has of the past."""
+
+    async def ids(self, instrument: Instrument, start: int, end: int) -> tuple[int, int] | None:
+        """Return the lowest and highest id of the single trades with ``start <= ts_event < end``.
+
+        `None` if the venue has none.
+
+        Raises:
+            HistoryUnavailable: The venue is away for now.
+            HistoryRejected: The venue does not have the instrument at all. The message says what to change.
+        """
+        ...
+
+    def trades(
+        self, instrument: Instrument, first_id: int, last_id: int
+    ) -> AsyncGenerator[Sequence[TradeTick]]:
+        """Yield what the venue has of the single trades with these ids, both included, by id, in pages.
+
+        Where it gives aggregated trades only, those stand in that hold a match of the range. Each then has
+        ``first_match_id`` and ``last_match_id``, with the former as its ``trade_id`` too, and may reach
+        beyond the range. What the venue does not have is left out. Times are truncated to the resolution of
+        the instrument. Read it under `contextlib.aclosing`.
+
+        Raises:
+            HistoryUnavailable: The venue is away for now. What was yielded stays good.
+            HistoryRejected: The venue refuses. The message says what to change.
+        """
+        ...
+
+    def candles(
+        self, instrument: Instrument, timeframe: Timeframe, start: int, end: int
+    ) -> AsyncGenerator[Sequence[Candle]]:
+        """Yield the venue's own candles whose period starts in ``[start, end)``, oldest first, in pages.
+
+        Only those that have closed, and none without a trade.
+
+        Raises:
+            HistoryUnavailable: The venue is away for now.
+            HistoryRejected: The venue refuses, or has no such timeframe.
         """
         ...
 

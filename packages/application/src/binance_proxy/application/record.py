@@ -12,10 +12,23 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from binance_proxy.application.buffer import StoreBuffer
-from binance_proxy.application.ports import Clock, MarketFeed, MarketStore, PairRegistry, Publisher
-from binance_proxy.application.rebuild import newest
-from binance_proxy.application.track import Plan, Report, Track
+from binance_proxy.application.continuity import OpenGap
+from binance_proxy.application.missing import MissingIds
+from binance_proxy.application.ports import (
+    Clock,
+    ExchangeHistory,
+    MarketFeed,
+    MarketStore,
+    PairRegistry,
+    Publisher,
+    StoredEvent,
+)
+from binance_proxy.application.rebuild import END_OF_TIME, newest
+from binance_proxy.application.repair import Repair, RepairSettings
+from binance_proxy.application.report import Report
+from binance_proxy.application.track import Plan, Track
 from binance_proxy.domain.candle import SECOND_NS, Timeframe
+from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.tick import BadFrame, BookSnapshot, Disconnect, MarketEvent, QuoteTick, TradeTick
 
@@ -25,6 +38,9 @@ TURN = 128
 """Events after which other tasks get a turn, however fast the feed is."""
 HOUSEKEEPING_NS = SECOND_NS // 5
 LONGEST_PAUSE_S = 10.0
+STORED_GLANCE_S = 0.02
+LOOK_BACK_NS = 600 * SECOND_NS
+"""How much of the stored trades, at their end, is looked through for holes that a killed run did not tell."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +69,7 @@ class RecordSettings:
 class Recording:
     """One feed on its way to one store and one publisher."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each port by its name
         self,
         *,
         feed: MarketFeed,
@@ -63,10 +79,14 @@ class Recording:
         clock: Clock,
         settings: RecordSettings,
         publish_snapshot_s: float,
+        history: ExchangeHistory | None = None,
+        repair: RepairSettings | None = None,
     ) -> None:
         """Take the ports; nothing is read before `run`.
 
-        A store that is away for a while has to be waited for by the store itself: see `PatientStore`.
+        With a ``history`` the recording goes on where the last one ended: what was missed since, and every
+        hole in the trades, is fetched as ``repair`` says. A store that is away for a while has to be waited
+        for by the store itself: see `PatientStore`.
         """
         self.report = Report()
         self.instruments: Sequence[Instrument] = ()
@@ -78,9 +98,21 @@ class Recording:
         self._settings = settings
         self._publish_snapshot_s = publish_snapshot_s
         self._buffer = StoreBuffer(limit=settings.buffer, batch=settings.batch)
-        self._in_flight = 0
-        self._held = self._was_held = False
+        self._taken = 0  # events that a writer has taken so far
+        self._in_flight: dict[int, int] = {}  # batches being written: events taken before, and events in it
+        self._held = self._was_held = self._refused = False
         self._tracks: dict[Instrument, Track] = {}
+        self._timeframes = tuple(Timeframe(name) for name in settings.timeframes)
+        self._repair: Repair | None = None
+        if history is not None:
+            self._repair = Repair(
+                history=history,
+                store=store,
+                tracks=self._tracks,
+                settings=repair or RepairSettings(),
+                timeframes=self._timeframes,
+                stored=self._all_stored,
+            )
 
     async def prepare(self) -> Sequence[Instrument]:
         """Find out what will be recorded, and fix the units of what is new.
@@ -99,7 +131,7 @@ class Recording:
         for instrument in self.instruments:
             plan = Plan(
                 streams=tracked.get((instrument.symbol, instrument.market), frozenset(Stream)),
-                timeframes=tuple(Timeframe(name) for name in self._settings.timeframes),
+                timeframes=self._timeframes,
                 candle_s=self._settings.candle_interval_s,
                 publish_snapshot_s=self._publish_snapshot_s,
                 store_snapshot_s=self._settings.snapshot_interval_s,
@@ -113,13 +145,53 @@ class Recording:
                 self.report,
                 plan=plan,
                 on_step=self._tell_status,
+                on_gap=self._repair.want if self._repair else lambda _: None,
             )
+            if self._repair is not None:
+                await self._resume(self._tracks[instrument], self._repair)
         return self.instruments
 
     async def _stored_aggregated(self, instrument: Instrument) -> bool | None:
-        """Return whether the stored trades of an instrument are aggregated ones; `None` without any."""
+        """Return whether the stored trades of an instrument are aggregated ones; `None` without any.
+
+        Those that stand in for single ones, with the id of their first match, do not count as such.
+        """
+        if self._repair is not None:
+            return False  # a live feed gives single trades, and goes on behind the last match that is stored
         trade = await newest(self._store, TradeTick, instrument)
-        return None if trade is None else trade.first_match_id is not None
+        return None if trade is None else trade.first_match_id not in {None, trade.trade_id}
+
+    async def _resume(self, track: Track, repair: Repair) -> None:
+        """Let a track go on behind what is stored, and take up the gaps that an earlier run has left open."""
+        store, instrument = self._store, track.instrument
+        trade = await newest(store, TradeTick, instrument)
+        quote = await newest(store, QuoteTick, instrument)
+        recent: list[TradeTick] = []
+        if trade is not None:
+            starts = [one.period(trade.ts_event)[0] for one in self._timeframes]
+            start = min(trade.ts_event - LOOK_BACK_NS, *starts)
+            async with aclosing(store.scan(TradeTick, instrument, start, END_OF_TIME)) as trades:
+                recent = [one async for one in trades]
+        async with aclosing(store.scan(Gap, instrument, 0, END_OF_TIME)) as found:
+            gaps = [gap async for gap in found if gap.state is not GapState.REPAIRED]
+        for gap in gaps:
+            if gap.stream is Stream.ORDERBOOK and gap.state is GapState.OPEN:
+                track.call_lost(gap)  # nobody gives updates again, and the book of that run is no more
+        gaps = [gap for gap in gaps if gap.stream is Stream.TRADES]
+        unfilled = [OpenGap(gap, await self._unstored(gap)) for gap in gaps]
+        track.resume(trade, quote, unfilled, recent)
+        for gap in gaps:
+            repair.want(gap)
+
+    async def _unstored(self, gap: Gap) -> Sequence[tuple[int, int]]:
+        """Return what of a gap is not in the store: a run that was killed may have stored a part."""
+        missing = MissingIds(gap.first_id, gap.last_id)
+        if gap.state is GapState.OPEN:
+            stored = self._store.scan(TradeTick, gap.instrument, gap.start, gap.end + 1)
+            async with aclosing(stored) as trades:
+                async for trade in trades:
+                    missing.take(trade)
+        return missing.ranges
 
     async def run(self, stop: asyncio.Event) -> Report:
         """Record until the feed ends or ``stop`` is set; then store what is still on its way.
@@ -130,25 +202,27 @@ class Recording:
         """
         reading = asyncio.create_task(self._read())
         housekeeping = asyncio.create_task(self._keep_house())
+        repairing = asyncio.create_task(self._repair.run() if self._repair else _nothing())
         writers = [asyncio.create_task(self._write()) for _ in range(self._settings.writers)]
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait(
-                {reading, housekeeping, stopping, *writers}, return_when=asyncio.FIRST_COMPLETED
+                {reading, housekeeping, repairing, stopping, *writers}, return_when=asyncio.FIRST_COMPLETED
             )
             reading.cancel()
-            await asyncio.wait({reading})
+            repairing.cancel()
+            await asyncio.wait({reading, repairing})
             self._buffer.close()
             await asyncio.wait(writers, timeout=self._settings.flush_timeout_s)
         finally:
-            tasks = [reading, housekeeping, stopping, *writers]
+            tasks = [reading, housekeeping, repairing, stopping, *writers]
             for task in tasks:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
             self.report.unstored = self.waiting
         for track in self._tracks.values():
             track.publish_open_candles()
-            track.publish_snapshot()
+            track.publish_book()
         self._tell_status()
         self.report.late_for_candles = sum(track.late_for_candles for track in self._tracks.values())
         for outcome in outcomes:
@@ -159,7 +233,7 @@ class Recording:
     @property
     def waiting(self) -> int:
         """Events that wait for the store."""
-        return len(self._buffer) + self._in_flight
+        return len(self._buffer) + sum(self._in_flight.values())
 
     @property
     def stale(self) -> Sequence[Instrument]:
@@ -178,7 +252,10 @@ class Recording:
             "snapshots": report.snapshots,
             "duplicates": report.duplicates,
             "gaps": report.gaps,
+            "open_gaps": sum(track.open_gaps for track in self._tracks.values()),
             "repaired": report.repaired,
+            "lost": report.lost,
+            "fetched": report.fetched,
             "resyncs": report.resyncs,
             "disconnects": report.disconnects,
             "stored": report.stored,
@@ -228,15 +305,38 @@ class Recording:
         self.report.disconnects += 1
         log.warning("the connection was lost: %s", event.reason)
         for instrument in event.instruments:
-            self._tracks[instrument].disconnect()
+            self._tracks[instrument].disconnect(event.ts_recv, event.reason)
 
     async def _write(self) -> None:
         while batch := await self._buffer.take(self._settings.batch_age_s):
-            self._in_flight += len(batch)
-            new = await self._store.append(batch)
-            self._in_flight -= len(batch)
+            before = self._taken
+            self._taken += len(batch)
+            self._in_flight[before] = len(batch)
+            if not await self._may_follow(before, batch):
+                return
+            try:
+                new = await self._store.append(batch)
+            except Exception:
+                self._refused = True
+                raise
+            del self._in_flight[before]
             self.report.new += new
             self.report.stored += len(batch)
+
+    async def _may_follow(self, before: int, batch: Sequence[StoredEvent]) -> bool:
+        """Wait, if a batch says that a gap is filled, until what fills it is stored; false if it never is."""
+        if any(isinstance(event, Gap) and event.state is GapState.REPAIRED for event in batch):
+            while min(self._in_flight) < before and not self._refused:  # noqa: ASYNC110  as below
+                await asyncio.sleep(STORED_GLANCE_S)
+            return not self._refused
+        return True
+
+    async def _all_stored(self) -> None:
+        """Wait until everything that has been recorded so far is in the store."""
+        recorded = self._taken + len(self._buffer)
+        # Otherwise each writer would have to tell each waiter.
+        while min(self._in_flight, default=self._taken) < recorded:  # noqa: ASYNC110
+            await asyncio.sleep(STORED_GLANCE_S)
 
     async def _keep_house(self) -> None:
         """Give newcomers the books at once, and tell everybody once a second how things are."""
@@ -249,7 +349,12 @@ class Recording:
             for track in self._tracks.values():
                 topic = f"{track.instrument.name}.orderbook"
                 if any(topic.startswith(prefix) for prefix in new):
-                    track.publish_snapshot()
+                    track.publish_book()
             ticks += 1
             if ticks * HOUSEKEEPING_NS % SECOND_NS == 0:
                 self._tell_status()
+
+
+async def _nothing() -> None:
+    """Have nothing to do, for as long as it is waited for."""
+    await asyncio.Event().wait()

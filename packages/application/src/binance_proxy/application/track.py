@@ -1,21 +1,23 @@
 """What happens to the events of one instrument while it is recorded."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from binance_proxy.application.buffer import StoreBuffer
+from binance_proxy.application.continuity import Continuity, OpenGap
+from binance_proxy.application.missing import matches_of
 from binance_proxy.application.ports import MarketFeed, Publisher
+from binance_proxy.application.report import Report
 from binance_proxy.domain.book_sync import BookSync, Passed
-from binance_proxy.domain.candle import SECOND_NS, CandleFold, Timeframe
+from binance_proxy.domain.candle import SECOND_NS, Candle, CandleFold, Timeframe
 from binance_proxy.domain.errors import BookStale
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Stream
-from binance_proxy.domain.sequence import Arrival, Hole, IdSequence, covered_ids
-from binance_proxy.domain.tick import BadFrame, BookSnapshot, QuoteTick, Tick, TradeTick
+from binance_proxy.domain.sequence import covered_ids
+from binance_proxy.domain.tick import BadFrame, BookSnapshot, QuoteTick, StaleBook, TradeTick
 
 log = logging.getLogger(__name__)
 
@@ -24,44 +26,6 @@ CANDLE_GRACE_NS = 2 * SECOND_NS
 
 Messages of different streams overtake each other by up to a second or two.
 """
-
-
-@dataclass
-class Report:
-    """What a recording has done so far."""
-
-    trades: int = 0
-    quotes: int = 0
-    applied: int = 0
-    """Updates that were applied to a book. The others were older than the snapshot, or waited for one."""
-    snapshots: int = 0
-    """Whole books that were stored: those that the feed gave, and our own at intervals."""
-    duplicates: int = 0
-    """Ticks that had come before; they were not passed on again."""
-    late_for_candles: int = 0
-    """Trades that came too late to correct a published candle; the store's own candles have them."""
-    gaps: int = 0
-    repaired: int = 0
-    """Gaps that late ticks have filled."""
-    resyncs: int = 0
-    """Times that a book fell out of step because an update was missing."""
-    disconnects: int = 0
-    """Times that the source was lost; the books of its instruments fell out of step too."""
-    stored: int = 0
-    """Rows that are in the store now."""
-    new: int = 0
-    """Rows that the store did not have before."""
-    unstored: int = 0
-    """Events that could not be stored before the end."""
-    bad: Counter[str] = field(default_factory=Counter)
-    """Frames that were skipped, by what was wrong with them."""
-
-    def skip(self, bad: BadFrame) -> None:
-        """Count a frame that cannot be used; the first of its kind is logged."""
-        self.bad[bad.kind] += 1
-        if self.bad[bad.kind] == 1:
-            log.warning("skipped a frame, %s: %s (%s); more of this kind are only counted",
-                        bad.kind, bad.detail, bad.where)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,10 +59,12 @@ class Track:
         *,
         plan: Plan,
         on_step: Callable[[], None],
+        on_gap: Callable[[Gap], None] = lambda _: None,
     ) -> None:
         """Begin with nothing: no book until a snapshot comes, no candle until a trade does.
 
-        ``on_step`` is called whenever the book got into step or fell out of it.
+        ``on_step`` is called whenever the book got into step or fell out of it, ``on_gap`` with each gap as
+        it is told.
         """
         self.instrument = instrument
         self._feed = feed
@@ -108,11 +74,13 @@ class Track:
         self._on_step = on_step
         self._takes_trades = Stream.TRADES in plan.streams
         self._takes_book = Stream.ORDERBOOK in plan.streams
-        self._trade_ids, self._update_ids = IdSequence(), IdSequence()
-        self._ts_event = {Stream.TRADES: 0, Stream.ORDERBOOK: 0}
-        self._gaps: dict[tuple[Stream, Hole], Gap] = {}
+        self._on_gap = on_gap
+        self._trade_ids = Continuity(instrument, Stream.TRADES, report, self._tell)
+        self._update_ids = Continuity(instrument, Stream.ORDERBOOK, report, self._tell)
         self._missing_updates = False
+        self._stale: StaleBook | None = None
         self._sync = BookSync()
+        self._reached_ts = 0  # when the newest snapshot was true
         self._folds = [CandleFold(instrument, timeframe) for timeframe in plan.timeframes]
         self._aggregated = plan.aggregated
         self._candle_interval_ns = int(plan.candle_s * SECOND_NS)
@@ -126,6 +94,11 @@ class Track:
         return self._sync.book is not None
 
     @property
+    def open_gaps(self) -> int:
+        """Gaps that may still be filled."""
+        return self._trade_ids.open_gaps + self._update_ids.open_gaps
+
+    @property
     def late_for_candles(self) -> int:
         """Trades that came too late to correct a published candle."""
         return sum(fold.too_late for fold in self._folds)
@@ -136,6 +109,68 @@ class Track:
         if not self._takes_book:
             return "not tracked"
         return "in step" if self.in_step else "stale"
+
+    def resume(
+        self,
+        trade: TradeTick | None,
+        quote: QuoteTick | None,
+        gaps: Iterable[OpenGap],
+        recent: Sequence[TradeTick],
+    ) -> None:
+        """Go on where an earlier run ended, so that what was missed since is found.
+
+        Args:
+            trade: The newest that is stored.
+            quote: The newest that is stored.
+            gaps: Open and lost gaps in the trades. Those that are open may still be filled.
+            recent: The newest stored trades, at least all of the candles that are still open.
+        """
+        if trade is not None:
+            self._trade_ids.resume(matches_of(trade)[1], trade.ts_event, gaps, recent)
+            for fold in self._folds:
+                start, _ = fold.timeframe.period(trade.ts_event)
+                for one in recent:
+                    if one.ts_event >= start:  # of an older candle only a part may be here
+                        fold.feed(one)
+        if quote is not None:
+            self._update_ids.resume(quote.last_update_id, quote.ts_event)
+
+    def call_lost(self, gap: Gap) -> None:
+        """Tell that a gap of an earlier run will not be filled."""
+        self._report.lost += 1
+        self._tell(replace(gap, state=GapState.LOST))
+
+    @property
+    def traded_until(self) -> int:
+        """When the newest trade happened; 0 if there was none."""
+        return self._trade_ids.ts_event
+
+    @property
+    def late_trades(self) -> int:
+        """How many trades came out of a hole, by themselves or because the exchange was asked."""
+        return self._trade_ids.late
+
+    def late_trade(self, trade: TradeTick) -> None:
+        """Take a stored trade, single or aggregated, that the exchange gave when it was asked for a gap."""
+        if self._trade_ids.take(*matches_of(trade), trade):
+            self._report.fetched += 1
+            self._publish(trade)
+            for fold in self._folds:
+                fold.feed(trade)
+            self._trade_ids.tell_repaired()
+
+    def missing_of(self, gap: Gap) -> Sequence[tuple[int, int]]:
+        """Return the trade ids of a gap that have not come yet, as ranges, lowest first."""
+        return self._trade_ids.missing_of(gap)
+
+    def give_up(self, gap: Gap) -> None:
+        """Call what is still missing of a gap lost, for the exchange does not have it."""
+        self._trade_ids.give_up(gap)
+
+    def publish_candles(self, candles: Iterable[Candle]) -> None:
+        """Publish candles that were summed up anew."""
+        for candle in candles:
+            self._publish(candle)
 
     def trade(self, trade: TradeTick) -> None:
         """Take a trade."""
@@ -154,11 +189,12 @@ class Track:
                 )
                 return
             self._aggregated = aggregated
-        if not self._is_new(self._trade_ids, trade.trade_id, trade.trade_id, Stream.TRADES, trade):
+        if not self._trade_ids.take(trade.trade_id, trade.trade_id, trade):
             return
         self._report.trades += 1
         self._publish(trade)
         self._put(trade)
+        self._trade_ids.tell_repaired()
         for fold in self._folds:
             for candle in fold.feed(trade):
                 self._publish(candle)
@@ -171,16 +207,21 @@ class Track:
         if not self._takes_book:
             return
         first_id, last_id = covered_ids(quote)
-        if self._update_ids.last_id is None:
+        if not self._update_ids.has_begun:
             self._begin_updates(first_id)
-        if not self._is_new(self._update_ids, first_id, last_id, Stream.ORDERBOOK, quote):
+        numbering = self._update_ids.numbering
+        if not self._update_ids.take(first_id, last_id, quote):
             return
         self._report.quotes += 1
         self._put(quote)
+        self._update_ids.tell_repaired()
+        if self._update_ids.numbering != numbering:  # to the book all new updates would look old
+            self._sync = BookSync()
+            self.disconnect(quote.ts_recv, "the venue numbers its updates anew")
         try:
             passed = self._sync.update(quote)
         except BookStale as error:
-            self._resync(str(error))
+            self._resync(str(error), quote.ts_recv)
             return
         if passed:
             self._pass_on(passed)
@@ -193,12 +234,11 @@ class Track:
         """Take a whole book from the feed."""
         if not self._takes_book:
             return
-        if self._update_ids.last_id is None:
-            self._ts_event[Stream.ORDERBOOK] = snapshot.ts_event
+        self._reached_ts = snapshot.ts_event
         try:
             self._pass_on(self._sync.snapshot(snapshot))
         except BookStale as error:
-            self._resync(str(error))
+            self._resync(str(error), snapshot.ts_recv)
 
     def _pass_on(self, passed: Passed) -> None:
         """Publish what is right: an update, or a snapshot that got the book into step and what follows it."""
@@ -211,20 +251,29 @@ class Track:
             self._put(one)
             self._publish_due = one.ts_recv + self._publish_snapshot_ns
             self._store_due = one.ts_recv + self._store_snapshot_ns
+            if self._stale is not None:
+                log.info("%s: the book is in step again", self.instrument.name)
+            self._stale = None
             self._on_step()
-        if passed and self._missing_updates:
-            self._give_up_missing_updates()
+        if passed and self._missing_updates:  # no venue gives them again, and the book goes on without them
+            self._missing_updates = False
+            self._update_ids.give_up_all()
 
-    def disconnect(self) -> None:
+    def disconnect(self, ts_recv: int, reason: str) -> None:
         """Give the book up: anything may have been missed."""
+        if not self._takes_book:
+            return
         self._sync.lose_step()
+        self._tell_stale(ts_recv, reason)
         self._on_step()
         self._feed.resync(self.instrument)
 
-    def publish_snapshot(self) -> None:
-        """Publish the whole book as it is, if it is in step."""
+    def publish_book(self) -> None:
+        """Publish the whole book, or that it is out of step."""
         if self._sync.book is not None:
             self._publish(self._sync.book.snapshot())
+        elif self._stale is not None:
+            self._publish(self._stale)
 
     def publish_open_candles(self) -> None:
         """Publish the candles that are still open."""
@@ -237,68 +286,30 @@ class Track:
         """Let a hole between a snapshot and the very first update be found."""
         reached = self._sync.reached
         if reached is not None and first_id > reached + 1:
-            self._update_ids.feed(reached, reached)
+            self._update_ids.begin_at(reached, self._reached_ts)
 
-    def _is_new(self, ids: IdSequence, first_id: int, last_id: int, stream: Stream, tick: Tick) -> bool:
-        """Take the ids of a tick, tell of holes they show or fill, and return whether the tick is new."""
-        arrival = ids.feed(first_id, last_id)
-        if arrival is Arrival.SEEN:
-            self._report.duplicates += 1
-            return False
-        if arrival is Arrival.LATE:
-            for hole in ids.closed:
-                self._repaired(stream, hole)
-            return True
-        if arrival is Arrival.SKIPPED and ids.opened is not None:
-            self._open_gap(stream, ids.opened, tick)
-        self._ts_event[stream] = tick.ts_event
-        return True
-
-    def _open_gap(self, stream: Stream, hole: Hole, tick: Tick) -> None:
-        self._report.gaps += 1
-        log.warning(
-            "%s %s: ids %d to %d are missing", self.instrument.name, stream, hole.first_id, hole.last_id
-        )
-        start, end = sorted((self._ts_event[stream], tick.ts_event))
-        gap = Gap(
-            instrument=self.instrument,
-            ts_event=tick.ts_event,
-            ts_recv=tick.ts_recv,
-            stream=stream,
-            first_id=hole.first_id,
-            last_id=hole.last_id,
-            start=start,
-            end=end,
-        )
-        self._tell(hole, gap)
-        self._missing_updates = self._missing_updates or stream is Stream.ORDERBOOK
-        if len(self._gaps) > 2 * IdSequence.MAX_HOLES:
-            del self._gaps[next(iter(self._gaps))]
-
-    def _give_up_missing_updates(self) -> None:
-        """Call missing updates lost: no venue gives them again, and the book goes on without them."""
-        self._missing_updates = False
-        for (stream, hole), gap in list(self._gaps.items()):
-            if stream is Stream.ORDERBOOK and gap.state is GapState.OPEN:
-                self._tell(hole, replace(gap, state=GapState.LOST))
-
-    def _repaired(self, stream: Stream, hole: Hole) -> None:
-        gap = self._gaps.get((stream, hole))
-        if gap is not None:
-            self._report.repaired += 1
-            self._tell(hole, replace(gap, state=GapState.REPAIRED))
-            del self._gaps[stream, hole]
-
-    def _tell(self, hole: Hole, gap: Gap) -> None:
-        self._gaps[gap.stream, hole] = gap
+    def _tell(self, gap: Gap) -> None:
+        if gap.stream is Stream.ORDERBOOK and gap.state is GapState.OPEN:
+            self._missing_updates = True
         self._publish(gap)
         self._put(gap)
+        self._on_gap(gap)
 
-    def _resync(self, why: str) -> None:
+    def _resync(self, why: str, ts_recv: int) -> None:
         self._report.resyncs += 1
+        self._tell_stale(ts_recv, why)
         self._on_step()
         log.warning("the book is out of step and waits for a snapshot: %s", why)
         self._feed.resync(self.instrument)
+
+    def _tell_stale(self, ts_recv: int, why: str) -> None:
+        """Publish that the book does not hold any more, once until it does again."""
+        if self._stale is None:
+            ts_event = self._update_ids.ts_event or ts_recv
+            self._stale = StaleBook(
+                instrument=self.instrument, ts_event=ts_event, ts_recv=ts_recv, reason=why
+            )
+            self._publish(self._stale)
 
     def _take_snapshots(self, ts_recv: int) -> None:
         """Publish or store the whole book where its interval has passed, in the time of the feed."""

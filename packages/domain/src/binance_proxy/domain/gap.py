@@ -1,6 +1,9 @@
 """Known holes in a stream."""
 
+from collections.abc import Sequence
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from binance_proxy.domain.instrument import Stream
 from binance_proxy.domain.tick import Event
@@ -37,3 +40,26 @@ class Gap(Event, frozen=True, gc=False, kw_only=True):
     end: int
     """``ts_event`` of the first tick behind the hole, in ns."""
     state: GapState = GapState.OPEN
+
+
+def settle(gap: Gap, missing: Sequence[tuple[int, int]]) -> Sequence[Gap]:
+    """Return what a gap has become once nobody can give more than what has come of it by now.
+
+    Args:
+        gap: As it was found.
+        missing: The id ranges within it that are still missing, lowest first, both ends included.
+
+    Returns:
+        The gap with its ``first_id``, which tells it from others: it ends where the first range ends if it
+        begins with it, and is lost then; else it ends before the first range, and is repaired. Behind it a
+        lost gap for each other range.
+    """
+    lost = [
+        replace(gap, first_id=first, last_id=last, state=GapState.LOST)
+        for first, last in missing
+        if first != gap.first_id
+    ]
+    if missing and missing[0][0] == gap.first_id:
+        return [replace(gap, last_id=missing[0][1], state=GapState.LOST), *lost]
+    last_id = missing[0][0] - 1 if missing else gap.last_id
+    return [replace(gap, last_id=last_id, state=GapState.REPAIRED), *lost]

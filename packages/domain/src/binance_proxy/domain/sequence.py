@@ -174,6 +174,32 @@ class IdSequence:
             return Arrival.LATE if filled else Arrival.NEXT
         return Arrival.LATE if filled else Arrival.SEEN
 
+    def expect(self, first_id: int, last_id: int) -> Hole:
+        """Learn of a hole from before the first id, or below all holes that are known; return it.
+
+        Everything between the hole and what is known is taken as having arrived.
+        """
+        hole = Hole(first_id, last_id)
+        at = bisect_left(self._missing, first_id, key=lambda piece: piece[0])
+        self._missing.insert(at, (first_id, last_id, hole))
+        self.first_id = first_id if self.first_id is None else min(self.first_id, first_id)
+        self.last_id = last_id if self.last_id is None else max(self.last_id, last_id)
+        self._forget()
+        return hole
+
+    def missing_of(self, hole: Hole) -> list[tuple[int, int]]:
+        """Return the id ranges of a hole that have not arrived, lowest first."""
+        return [(first, last) for first, last, its_hole in self._missing if its_hole == hole]
+
+    def split(self, hole: Hole) -> list[Hole]:
+        """Make a hole of each range that is left of one, and return them; each then closes by itself."""
+        parts = [Hole(first, last) for first, last in self.missing_of(hole)]
+        self._missing = [
+            (first, last, Hole(first, last) if its_hole == hole else its_hole)
+            for first, last, its_hole in self._missing
+        ]
+        return parts
+
     def _begin_earlier(self, first_id: int, last_id: int) -> Arrival:
         """Take ids from before the first one: a stream that began with a message overtaken by another."""
         between = Hole(last_id + 1, self.first_id - 1) if self.first_id is not None else None
@@ -210,3 +236,37 @@ class IdSequence:
         while len(self._missing) > self.MAX_HOLES:
             oldest = self._missing[0][2]
             del self._missing[: bisect_right(self._missing, oldest.last_id, key=lambda piece: piece[0])]
+
+
+NUMBERED_BY_ONE = frozenset({"binance", "simulated"})
+"""Venues whose trade ids rise by exactly one. Those of others rise somehow, or are no numbers at all."""
+
+
+class KnownIds:
+    """Which of the newest ids have arrived, where a missing number says nothing.
+
+    It answers like `IdSequence`, but never finds a hole. Of more than `KEPT` ids the oldest are forgotten.
+    """
+
+    KEPT = 100_000
+
+    def __init__(self) -> None:
+        self.last_id: int | None = None
+        """The id that arrived last."""
+        self.opened: Hole | None = None
+        self.closed: list[Hole] = []
+        self._ids: dict[int, None] = {}
+
+    def knows(self, first_id: int, last_id: int) -> bool:
+        """Return true if a tick with these ids has arrived."""
+        return first_id in self._ids and last_id in self._ids
+
+    def feed(self, first_id: int, last_id: int) -> Arrival:
+        """Take the ids of one tick and say whether they are new. Raises nothing."""
+        if self.knows(first_id, last_id):
+            return Arrival.SEEN
+        self.last_id = last_id
+        self._ids[first_id] = self._ids[last_id] = None
+        while len(self._ids) > self.KEPT:
+            del self._ids[next(iter(self._ids))]
+        return Arrival.NEXT

@@ -85,6 +85,15 @@ class BookSnapshot(Event, frozen=True, gc=False, kw_only=True):
     """Best first."""
 
 
+class StaleBook(Event, frozen=True, gc=False, kw_only=True):
+    """The book of the instrument fell out of step: nothing of it holds until the next snapshot.
+
+    ``ts_event`` is the venue's time as it was last heard of the book.
+    """
+
+    reason: str
+
+
 Tick: TypeAlias = TradeTick | QuoteTick
 
 

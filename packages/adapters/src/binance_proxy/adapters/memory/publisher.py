@@ -9,13 +9,16 @@ from binance_proxy.application.ports import PublishedEvent
 from binance_proxy.domain.candle import Candle
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.scale import to_text
-from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
+from binance_proxy.domain.tick import BookSnapshot, QuoteTick, StaleBook, TradeTick
 
 Message: TypeAlias = tuple[str, dict[str, Any]]
 """A topic and the decoded body."""
 
 PROTOCOL = "1"
-TYPES = {TradeTick: "trade", QuoteTick: "quote", BookSnapshot: "snapshot", Candle: "candle", Gap: "gap"}
+TYPES = {
+    TradeTick: "trade", QuoteTick: "quote", BookSnapshot: "snapshot", StaleBook: "stale", Candle: "candle",
+    Gap: "gap",
+}  # fmt: skip
 PRICES = {"price", "open", "high", "low", "close"}
 SIZES = {"size", "volume"}
 

@@ -32,8 +32,10 @@ class MemoryStore:
         before = len(self._kept)
         for event in accepted:
             kept = self._kept.setdefault(_key(event), event)
-            if isinstance(event, Gap) and isinstance(kept, Gap) and _rank(event) > _rank(kept):
-                self._kept[_key(event)] = structs.replace(kept, state=event.state)
+            if isinstance(event, Gap) and isinstance(kept, Gap):
+                state = max(event.state, kept.state, key=FORWARD.index)
+                last_id = min(event.last_id, kept.last_id)
+                self._kept[_key(event)] = structs.replace(kept, state=state, last_id=last_id)
         return len(self._kept) - before
 
     async def scan(
@@ -100,10 +102,6 @@ def _id(event: StoredEvent) -> int:
     if isinstance(event, TradeTick):
         return event.trade_id
     return event.first_id if isinstance(event, Gap) else event.last_update_id
-
-
-def _rank(gap: Gap) -> int:
-    return FORWARD.index(gap.state)
 
 
 def _same(one: Instrument, other: Instrument) -> bool:

@@ -25,8 +25,12 @@ INSERT INTO gaps AS kept
     (instrument_id, stream, first_id, last_id, ts_start, ts_end, ts_event, ts_recv, state)
 SELECT * FROM unnest($1::integer[], $2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[],
     $6::timestamptz[], $7::timestamptz[], $8::bigint[], $9::text[])
-ON CONFLICT (instrument_id, stream, first_id) DO UPDATE SET state = excluded.state
-    WHERE array_position($10::text[], excluded.state) > array_position($10::text[], kept.state)
+ON CONFLICT (instrument_id, stream, first_id) DO UPDATE SET
+    last_id = least(excluded.last_id, kept.last_id),
+    state = CASE WHEN array_position($10::text[], excluded.state) > array_position($10::text[], kept.state)
+        THEN excluded.state ELSE kept.state END
+    WHERE excluded.last_id < kept.last_id
+        OR array_position($10::text[], excluded.state) > array_position($10::text[], kept.state)
 RETURNING xmax = 0 AS is_new
 """
 
@@ -163,13 +167,13 @@ def _copy(table: TickTable[Any], ticks: Sequence[Any], ids: Ids) -> Copy:
 
 
 def _gap_columns(gaps: Iterable[Gap], ids: Ids) -> list[list[Any]]:
-    """Turn gaps into columns for `GAPS`, each gap once, with the last state that it reached."""
+    """Turn gaps into columns for `GAPS`, each gap once, as it is in the end."""
     furthest: dict[tuple[int, str, int], Gap] = {}
     for gap in gaps:
         key = (ids[gap.instrument], gap.stream.value, gap.first_id)
         first = furthest.setdefault(key, gap)
-        if FORWARD.index(gap.state) > FORWARD.index(first.state):
-            furthest[key] = structs.replace(first, state=gap.state)
+        state = max(gap.state, first.state, key=FORWARD.index)
+        furthest[key] = structs.replace(first, state=state, last_id=min(gap.last_id, first.last_id))
     rows = []
     for key, gap in sorted(furthest.items()):
         times_us = (ts // 1000 for ts in (gap.start, gap.end, gap.ts_event))

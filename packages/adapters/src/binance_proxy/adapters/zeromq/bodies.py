@@ -15,7 +15,7 @@ from binance_proxy.domain.candle import Candle
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.scale import FloatLevels, to_text
-from binance_proxy.domain.tick import BookSnapshot, Levels, QuoteTick, TradeTick
+from binance_proxy.domain.tick import BookSnapshot, Levels, QuoteTick, StaleBook, TradeTick
 
 TextLevels: TypeAlias = list[tuple[str, str]]
 
@@ -94,6 +94,12 @@ class GapBody(Body, gc=False, omit_defaults=True, kw_only=True, tag="gap"):
     state: str
 
 
+class StaleBody(Body, gc=False, omit_defaults=True, kw_only=True, tag="stale"):
+    """A `StaleBook`."""
+
+    reason: str
+
+
 class BodyOf:
     """Makes bodies of the events of one instrument."""
 
@@ -115,7 +121,9 @@ class BodyOf:
             return self._candle(event, sequence)
         if isinstance(event, BookSnapshot):
             return self._snapshot(event, sequence, levels)
-        return self._gap(event, sequence)
+        if isinstance(event, Gap):
+            return self._gap(event, sequence)
+        return self._stale(event, sequence)
 
     def _trade(self, trade: TradeTick, sequence: int) -> TradeBody:
         return TradeBody(
@@ -206,6 +214,18 @@ class BodyOf:
             start=gap.start,
             end=gap.end,
             state=gap.state.value,
+        )
+
+    def _stale(self, stale: StaleBook, sequence: int) -> StaleBody:
+        return StaleBody(
+            venue=self._venue,
+            market=self._market,
+            symbol=self._symbol,
+            epoch=self._epoch,
+            sequence=sequence,
+            ts_event=stale.ts_event,
+            ts_recv=stale.ts_recv,
+            reason=stale.reason,
         )
 
     def _json_levels(self, levels: Levels) -> bytes:

@@ -14,6 +14,7 @@ from binance_proxy.adapters.zeromq.bodies import (
     GapBody,
     QuoteBody,
     SnapshotBody,
+    StaleBody,
     TradeBody,
     json_of,
 )
@@ -79,7 +80,9 @@ def _identity(body: Body) -> tuple[str, str]:
         state = "closed" if body.closed else "open"
         return f"candles/{body.timeframe}", f"{body.start}-{body.trades}-{body.volume}-{state}"
     if isinstance(body, GapBody):
-        return "gaps", f"{body.stream}-{body.first_id}-{body.state}"
+        return "gaps", f"{body.stream}-{body.first_id}-{body.last_id}-{body.state}"
+    if isinstance(body, StaleBody):
+        return "orderbook", f"{body.ts_recv}-stale"
     raise TypeError(f"{type(body).__name__} has no key")
 
 

@@ -19,10 +19,10 @@ from binance_proxy.adapters.zeromq.cloudevents import cloud_event_json
 from binance_proxy.application.ports import PublishedEvent, PublisherRejected
 from binance_proxy.domain.candle import Candle
 from binance_proxy.domain.instrument import Instrument
-from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
+from binance_proxy.domain.tick import BookSnapshot, QuoteTick, StaleBook, TradeTick
 
 PROTOCOL = "1"
-_OF_THE_BOOK = (QuoteTick, BookSnapshot)
+_OF_THE_BOOK = (QuoteTick, BookSnapshot, StaleBook)
 _send = zmq.backend.Socket.send  # without the arguments that `zmq.Socket.send` looks through each time
 STATUS = "bridge.status"
 WELCOME = "bridge.welcome"

@@ -1,0 +1,220 @@
+"""Which ids of one stream have come, and what is told about those that have not."""
+
+import logging
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from binance_proxy.application.missing import matches_of
+from binance_proxy.application.report import Report
+from binance_proxy.domain.candle import SECOND_NS
+from binance_proxy.domain.gap import Gap, GapState, settle
+from binance_proxy.domain.instrument import Instrument, Stream
+from binance_proxy.domain.sequence import NUMBERED_BY_ONE, Arrival, Hole, IdSequence, KnownIds
+from binance_proxy.domain.tick import Tick, TradeTick
+
+log = logging.getLogger(__name__)
+
+_SAID = {
+    GapState.OPEN: (logging.WARNING, "are missing"),
+    GapState.REPAIRED: (logging.INFO, "are here now"),
+    GapState.LOST: (logging.WARNING, "are lost"),
+}
+ANEW_NS = SECOND_NS
+"""A tick that happened so much later than all before, though its id is none of the next, comes neither twice
+nor late: the venue has begun to number anew."""
+
+
+class OpenGap(NamedTuple):
+    """A gap of an earlier run that was not filled, as far as was told."""
+
+    gap: Gap
+    missing: Sequence[tuple[int, int]]
+    """The id ranges in it of which nothing is stored, lowest first."""
+
+
+class Continuity:
+    """Feeds on the ids of one stream of one instrument, and tells of every gap as it opens and closes."""
+
+    def __init__(
+        self, instrument: Instrument, stream: Stream, report: Report, tell: Callable[[Gap], None]
+    ) -> None:
+        """Begin with no ids. ``tell`` is given each gap, and again whenever something became of it."""
+        self.numbering = 0
+        """How often the venue has begun to number anew."""
+        self.late = 0
+        """How many ticks came out of a hole."""
+        self._instrument = instrument
+        self._stream = stream
+        self._report = report
+        self._tell_of = tell
+        self._ids = self._fresh_ids()
+        self._gaps: dict[Hole, Gap] = {}
+        self._filled: list[Gap] = []
+        self._ts_event = 0  # of the newest tick
+
+    @property
+    def has_begun(self) -> bool:
+        """True once there was any id."""
+        return self._ids.last_id is not None
+
+    @property
+    def open_gaps(self) -> int:
+        """Gaps that are neither repaired nor lost."""
+        return sum(gap.state is GapState.OPEN for gap in self._gaps.values())
+
+    @property
+    def ts_event(self) -> int:
+        """When the newest tick happened; 0 if there was none."""
+        return self._ts_event
+
+    def begin_at(self, last_id: int, ts_event: int) -> None:
+        """Take an id as having come: what is missing behind it will be found."""
+        self._ids.feed(last_id, last_id)
+        self._ts_event = max(self._ts_event, ts_event)
+
+    def resume(
+        self, last_id: int, ts_event: int, gaps: Iterable[OpenGap] = (), recent: Sequence[TradeTick] = ()
+    ) -> None:
+        """Go on behind the newest id of an earlier run; all others before it have come or are known to lack.
+
+        Args:
+            last_id: Of the newest tick that is stored.
+            ts_event: Of the same tick.
+            gaps: What an earlier run has left open. They are told of again when they close.
+            recent: The newest stored trades. A hole in them is told of, for a run that was killed may have
+                stored what lay behind a hole and not that it was there.
+        """
+        self._ids.feed(min(0, last_id), last_id)
+        self._ts_event = max(self._ts_event, ts_event)
+        if not isinstance(self._ids, IdSequence):
+            return
+        known = [one for one in gaps if one.gap.first_id <= last_id + 1]  # others are of another numbering
+        recent = sorted((one for one in recent if matches_of(one)[1] <= last_id), key=matches_of)
+        stored_or_known = IdSequence()
+        for trade in recent:
+            stored_or_known.feed(*matches_of(trade))
+        for one in known if recent else ():
+            stored_or_known.feed(one.gap.first_id, one.gap.last_id)
+        for first, last in stored_or_known.missing if recent else ():
+            behind = bisect_right(recent, last, key=lambda trade: matches_of(trade)[0])
+            if 0 < behind < len(recent):
+                hole = self._ids.expect(first, last)
+                self._open(hole, recent[behind], recent[behind - 1].ts_event)
+        for one in known:
+            if one.gap.state is GapState.OPEN:
+                self._adopt(self._ids, one)
+        self.tell_repaired()
+
+    def _adopt(self, ids: IdSequence, one: OpenGap) -> None:
+        """Take over a gap, and what of it has come since it was told."""
+        gap = one.gap
+        self._ts_event = max(self._ts_event, gap.end)
+        self._gaps[ids.expect(gap.first_id, gap.last_id)] = gap
+        here = gap.first_id
+        for first, last in (*one.missing, (gap.last_id + 1, gap.last_id)):
+            if here < first:
+                ids.feed(here, first - 1)
+                self._fill(ids.closed)
+            here = last + 1
+
+    def take(self, first_id: int, last_id: int, tick: Tick) -> bool:
+        """Take the ids of a tick, tell of a hole they show, and return whether the tick is new.
+
+        Of holes that they fill `tell_repaired` tells, once the tick itself is on its way to the store.
+        """
+        if self._is_anew(first_id, last_id, tick):
+            self._begin_anew(first_id)
+        arrival = self._ids.feed(first_id, last_id)
+        if arrival is Arrival.SEEN:
+            self._report.duplicates += 1
+            return False
+        if arrival is Arrival.LATE:
+            self.late += 1
+            self._fill(self._ids.closed)
+        elif arrival is Arrival.SKIPPED and self._ids.opened is not None:
+            self._open(self._ids.opened, tick, self._ts_event or tick.ts_event)
+        self._ts_event = max(self._ts_event, tick.ts_event)
+        return True
+
+    def tell_repaired(self) -> None:
+        """Tell of the gaps that were filled. What filled them must have been handed to the store before."""
+        filled, self._filled = self._filled, []
+        for gap in filled:
+            self._report.repaired += 1
+            repaired = replace(gap, state=GapState.REPAIRED)
+            self._log(repaired)
+            self._tell_of(repaired)
+
+    def missing_of(self, gap: Gap) -> Sequence[tuple[int, int]]:
+        """Return the id ranges of a gap that have not come yet, lowest first."""
+        hole = Hole(gap.first_id, gap.last_id)
+        return self._ids.missing_of(hole) if isinstance(self._ids, IdSequence) and hole in self._gaps else []
+
+    def give_up(self, gap: Gap) -> None:
+        """Call what is still missing of a gap lost. Should it come nevertheless, it is repaired."""
+        hole = Hole(gap.first_id, gap.last_id)
+        known = self._gaps.pop(hole, None)
+        if known is None or not isinstance(self._ids, IdSequence):
+            return
+        # Without a part the hole was forgotten: had it been filled, the gap would not be known any more.
+        parts = self._ids.split(hole) or [hole]
+        for settled in settle(known, [(part.first_id, part.last_id) for part in parts]):
+            if settled.state is GapState.LOST:
+                self._gaps[Hole(settled.first_id, settled.last_id)] = settled
+                self._report.lost += 1
+            self._log(settled)
+            self._tell_of(settled)
+
+    def give_up_all(self) -> None:
+        """Call everything lost that is missing and not called so yet."""
+        for gap in [gap for gap in self._gaps.values() if gap.state is GapState.OPEN]:
+            self.give_up(gap)
+
+    def _fresh_ids(self) -> IdSequence | KnownIds:
+        by_one = self._stream is Stream.ORDERBOOK or self._instrument.venue in NUMBERED_BY_ONE
+        return IdSequence() if by_one else KnownIds()
+
+    def _is_anew(self, first_id: int, last_id: int, tick: Tick) -> bool:
+        if tick.ts_event <= self._ts_event + ANEW_NS or self._ids.last_id is None:
+            return False
+        if isinstance(self._ids, KnownIds):
+            return self._ids.knows(first_id, last_id)
+        return last_id <= self._ids.last_id
+
+    def _begin_anew(self, first_id: int) -> None:
+        name = self._instrument.name
+        log.warning("%s %s: the venue numbers anew, from %d on", name, self._stream, first_id)
+        self.numbering += 1
+        self._ids = self._fresh_ids()
+        self._gaps.clear()
+
+    def _open(self, hole: Hole, tick: Tick, before: int) -> None:
+        """Tell of a hole that a tick shows, behind one that happened ``before``."""
+        self._report.gaps += 1
+        start, end = sorted((before, tick.ts_event))
+        gap = Gap(
+            instrument=self._instrument,
+            ts_event=tick.ts_event,
+            ts_recv=tick.ts_recv,
+            stream=self._stream,
+            first_id=hole.first_id,
+            last_id=hole.last_id,
+            start=start,
+            end=end,
+        )
+        self._gaps[hole] = gap
+        self._log(gap)
+        self._tell_of(gap)
+        if len(self._gaps) > 2 * IdSequence.MAX_HOLES:
+            del self._gaps[next(iter(self._gaps))]
+
+    def _log(self, gap: Gap) -> None:
+        level, words = _SAID[gap.state]
+        name = self._instrument.name
+        log.log(level, "%s %s: ids %d to %d %s", name, self._stream, gap.first_id, gap.last_id, words)
+
+    def _fill(self, holes: Iterable[Hole]) -> None:
+        self._filled += [self._gaps.pop(hole) for hole in holes if hole in self._gaps]
