@@ -1,0 +1,226 @@
+"""How ccxt is asked, and what becomes of its errors; ccxt itself is played by a script."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from binance_proxy.adapters.ccxt import watch
+from binance_proxy.adapters.ccxt.books import WatchedBook
+from binance_proxy.adapters.ccxt.inbox import Inbox
+from binance_proxy.adapters.ccxt.settings import Ccxt
+from binance_proxy.adapters.ccxt.watch import Watch
+from binance_proxy.application.ports import FeedRejected
+from binance_proxy.domain.instrument import Instrument, Market
+from binance_proxy.domain.tick import BadFrame, BookSnapshot, Disconnect, MarketEvent, QuoteTick, TradeTick
+
+ETH = Instrument(venue="kraken", market=Market.SPOT, symbol="ETH/USDT")
+NOW = 1_760_000_000_000_000_000
+
+
+class NetworkError(Exception):
+    pass
+
+
+class BadSymbol(Exception):
+    pass
+
+
+def trade(number: int, **changed: Any) -> dict[str, Any]:
+    known = {"id": str(number), "timestamp": 1_760_000_000_000, "side": "buy", "price": 3.5, "amount": 1.0}
+    return known | changed
+
+
+def book(size: float) -> dict[str, Any]:
+    return {"bids": [[3.0, size]], "asks": [[4.0, 1.0]], "timestamp": 1_760_000_000_000}
+
+
+class ScriptedExchange:
+    """Gives what it was told to, one thing a look, and then nothing more."""
+
+    def __init__(self, trades: list[Any], books: list[Any]) -> None:
+        self.options: dict[str, Any] = {}
+        self.trades: dict[str, Any] = {}
+        self._trades, self._books = deque(trades), deque(books)
+
+    def client(self, _url: str) -> Any:
+        raise AssertionError("a script needs no connection")
+
+    async def watch_trades(self, _symbol: str) -> Any:
+        return await self._next(self._trades)
+
+    async def watch_order_book(self, _symbol: str) -> Any:
+        return await self._next(self._books)
+
+    async def _next(self, script: deque[Any]) -> Any:
+        if not script:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        step = script.popleft()
+        if step == "cancelled":
+            given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            given_up.cancel()
+            await given_up
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+
+async def watched(
+    trades: list[Any], books: list[Any], enough: Callable[[list[MarketEvent]], bool]
+) -> tuple[list[MarketEvent], ScriptedExchange]:
+    exchange, inbox, events = ScriptedExchange(trades, books), Inbox(100), []
+    asking = Watch(
+        exchange, Ccxt(exchange="kraken"), inbox, now=lambda: NOW, failing=set(), longest_pause_s=0.001
+    )
+    task = asyncio.create_task(asking.run({ETH: WatchedBook(ETH)}))
+    task.add_done_callback(lambda done: done.cancelled() or inbox.fail(done.exception()))
+    try:
+        async with asyncio.timeout(60):
+            while not enough(events):
+                events.extend(await inbox.take())
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    return events, exchange
+
+
+def kinds(events: list[MarketEvent], *wanted: type) -> list[MarketEvent]:
+    return [event for event in events if isinstance(event, wanted)]
+
+
+async def test_all_trades_of_a_look_and_every_change_of_the_book_come() -> None:
+    events, exchange = await watched(
+        [[trade(1), trade(2)], [trade(3)]], [book(1.0), book(2.0)], lambda events: len(events) == 5
+    )
+    assert [event.trade_id for event in kinds(events, TradeTick)] == [1, 2, 3]
+    assert [type(event) for event in kinds(events, BookSnapshot, QuoteTick)] == [BookSnapshot, QuoteTick]
+    assert exchange.options["tradesLimit"] == watch.TRADES_LIMIT
+
+
+@pytest.mark.parametrize(
+    "failure", [NetworkError("the line is down"), KeyError("p"), TimeoutError(), "cancelled"], ids=str
+)
+async def test_a_failure_is_one_disconnect_and_then_a_snapshot_that_does_not_follow(failure: Any) -> None:
+    events, _ = await watched(
+        [],
+        [book(1.0), book(2.0), failure, failure, failure, book(3.0), book(4.0)],
+        lambda events: len(events) == 5,
+    )
+    first, second, lost, again, after = events
+    assert isinstance(lost, Disconnect)
+    assert lost.instruments == (ETH,)
+    assert "kraken" in lost.reason
+    assert isinstance(first, BookSnapshot)
+    assert isinstance(second, QuoteTick)
+    assert isinstance(again, BookSnapshot)
+    assert isinstance(after, QuoteTick)
+    assert again.last_update_id > second.last_update_id + 1
+    assert after.first_update_id == again.last_update_id + 1
+
+
+async def test_after_lost_trades_the_book_is_whole_again_too() -> None:
+    events, _ = await watched(
+        [NetworkError("gone"), [trade(1)]], [], lambda events: bool(kinds(events, TradeTick))
+    )
+    assert [type(event) for event in events] == [Disconnect, TradeTick]
+
+
+async def test_a_book_that_goes_on_while_trades_fail_begins_anew_once() -> None:
+    failures: list[Any] = [NetworkError("gone")] * 20
+    events, _ = await watched(
+        [*failures, [trade(1)]],
+        [book(float(size)) for size in range(1, 200)],
+        lambda events: bool(kinds(events, TradeTick)) and len(events) > 100,
+    )
+    assert len(kinds(events, Disconnect)) == 1
+    assert 1 <= len(kinds(events, BookSnapshot)) <= 2  # a book may have come before the first failure
+
+
+async def test_trades_that_overflowed_ccxt_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "TRADES_LIMIT", 3)
+    events, exchange = await watched(
+        [[trade(1), trade(2)], [trade(5), trade(6), trade(7)]], [], lambda events: len(events) >= 6
+    )
+    assert [type(event) for event in events] == [TradeTick] * 2 + [Disconnect] + [TradeTick] * 3
+    assert exchange.options["tradesLimit"] == 3
+
+
+async def test_what_ccxt_keeps_is_thrown_away_once_it_was_read() -> None:
+    exchange_trades = [trade(1)]
+
+    class Cleared(ScriptedExchange):
+        async def watch_trades(self, symbol: str) -> Any:
+            found = await super().watch_trades(symbol)
+            self.trades[symbol] = exchange_trades
+            return list(found)
+
+    exchange, inbox = Cleared([[trade(1)]], []), Inbox(10)
+    asking = Watch(exchange, Ccxt(), inbox, now=lambda: NOW, failing=set(), longest_pause_s=0.001)
+    task = asyncio.create_task(asking.run({ETH: WatchedBook(ETH)}))
+    await inbox.take()
+    task.cancel()
+    await asyncio.wait({task})
+    assert exchange_trades == []
+
+
+async def test_what_cannot_be_used_is_a_bad_frame_and_the_rest_comes() -> None:
+    events, _ = await watched(
+        [[trade(1), trade(2, price=0.1 + 0.2), trade(3)]],
+        [book(0.1 + 0.2), book(1.0)],
+        lambda events: len(events) == 5,
+    )
+    assert [event.trade_id for event in kinds(events, TradeTick)] == [1, 3]
+    bad = kinds(events, BadFrame)
+    assert len(bad) == 2
+    assert {event.kind for event in bad} == {"impossible number"}
+    assert kinds(events, BookSnapshot)
+
+
+async def test_a_book_that_cannot_be_used_is_not_passed_off_as_right() -> None:
+    bad = book(0.1 + 0.2)
+    events, _ = await watched(
+        [], [book(1.0), bad, bad, book(2.0), book(3.0)], lambda events: len(events) >= 6
+    )
+    assert [type(event) for event in events] == [
+        BookSnapshot,
+        BadFrame,
+        Disconnect,
+        BadFrame,
+        BookSnapshot,
+        QuoteTick,
+    ]
+
+
+async def test_a_refusal_ends_the_watch() -> None:
+    with pytest.raises(FeedRejected, match="no such pair"):
+        await watched([BadSymbol("no such pair")], [book(1.0)], lambda _: False)
+
+
+async def test_nobody_asks_while_the_inbox_is_full() -> None:
+    exchange, inbox = ScriptedExchange([[trade(number)] for number in range(50)], []), Inbox(5)
+    asking = Watch(exchange, Ccxt(), inbox, now=lambda: NOW, failing=set(), longest_pause_s=0.001)
+    task = asyncio.create_task(asking.run({ETH: WatchedBook(ETH)}))
+    for _ in range(1_000):
+        await asyncio.sleep(0)
+    assert len(inbox) == 5
+    numbers = []
+    while len(numbers) < 50:
+        numbers += [event.trade_id for event in await inbox.take() if isinstance(event, TradeTick)]
+    assert numbers == list(range(50))
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def test_an_error_is_met_behind_all_that_came_before() -> None:
+    inbox = Inbox(5)
+    event = Disconnect(instruments=(ETH,), ts_recv=NOW, reason="x")
+    inbox.put([event])
+    inbox.put([])
+    inbox.fail(FeedRejected("first"))
+    inbox.fail(FeedRejected("second"))
+    assert list(await inbox.take()) == [event]
+    with pytest.raises(FeedRejected, match="first"):
+        await inbox.take()
