@@ -19,7 +19,7 @@ format:
 lint:
     uv run ruff format --check
     uv run ruff check
-    uv run mypy packages/domain/src packages/application/src packages/adapters/src apps/bridge/src
+    uv run mypy packages/domain/src packages/application/src packages/adapters/src apps/bridge/src apps/sandbox/src
     uv run lint-imports
 
 # Run the tests; arguments go to pytest, such as `just test tests/unit -k book`
@@ -101,3 +101,11 @@ logs:
 # Try a new database against this schema: applies all migrations to the configured store
 migrate *args:
     uv run bridge migrate {{ args }}
+
+# Ten minutes of every fault that a venue can have, checked at every update: `just storm --feed ccxt --seed 2`
+storm *args:
+    uv run python tests/storm/run.py {{ args }}
+
+# Five million messages through each live feed, whose memory must stay flat
+soak *args:
+    uv run python tests/storm/soak.py {{ args }}

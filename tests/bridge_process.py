@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -54,10 +54,12 @@ class Bridge:
         """Run a command with --json and return what it answers."""
         return json.loads(self(command, *arguments, "--json"))
 
-    def start(self, command: str, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            self._line(command, arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+    def start(self, command: str, *arguments: str, log: Path | None = None) -> subprocess.Popen[str]:
+        """Start a command; what it says on standard error goes to the end of ``log``, if there is one."""
+        with log.open("a") if log else nullcontext(subprocess.PIPE) as errors:
+            return subprocess.Popen(
+                self._line(command, arguments), stdout=subprocess.PIPE, stderr=errors, text=True
+            )
 
     def query(self, sql: str) -> list[list[str]]:
         """Ask the store by `bridge psql`."""

@@ -23,7 +23,7 @@ from binance_proxy.domain.errors import ScaleError
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Market, Stream
 from binance_proxy.domain.scale import to_text, to_units
-from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
+from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, StaleBook, TradeTick
 
 ETH = Instrument(venue="binance", market=Market.SPOT, symbol="ETH/USDT")
 TS = 1_760_000_000_123_000_000  # 2025-10-09 08:53:20.123 UTC
@@ -162,6 +162,22 @@ class TestBook:
         assert watched.book is None
         assert watched.holes == 0
         assert "does not follow" in drawn(watched)
+
+    def test_one_that_the_bridge_calls_stale_is_taken_away_until_the_next_snapshot(
+        self, watched: Watched, bridge: Bridge
+    ) -> None:
+        bridge.send(SNAPSHOT, quote(101, 101, bids=levels(("3050.15", "3"))))
+        bridge.send(StaleBook(instrument=ETH, ts_event=TS, ts_recv=TS, reason="the cable was cut"))
+        assert watched.book is None
+        text = drawn(watched)
+        assert "out of step, waiting for a snapshot" in text
+        assert "the cable was cut" in text
+        assert "3050.15" not in text
+        assert (watched.holes, watched.unreadable) == (0, 0)
+        bridge.send(quote(102, 102, bids=levels(("3050.16", "3"))))
+        assert watched.book is None
+        bridge.send(replace(SNAPSHOT, last_update_id=102))
+        assert watched.book is not None
 
     def test_one_that_crosses_is_not_shown(self, watched: Watched, bridge: Bridge) -> None:
         bridge.send(SNAPSHOT, quote(101, 101, bids=levels(("3060", "1"))))

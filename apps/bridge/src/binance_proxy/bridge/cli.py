@@ -17,8 +17,12 @@ from rich.markup import escape
 
 from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.bridge import questions, upkeep
+from binance_proxy.bridge.backfill import Files, Task
+from binance_proxy.bridge.backfill import backfill as fill_back
 from binance_proxy.bridge.load import Loaded, environment, load_config
 from binance_proxy.bridge.run import run as run_bridge
+from binance_proxy.bridge.sandbox import sandbox as run_sandbox
+from binance_proxy.bridge.status import status as ask_status
 from binance_proxy.bridge.terminal import LogFormat, err, ns, screen, set_up_log
 from binance_proxy.bridge.watch import watch as watch_bridge
 from binance_proxy.domain.candle import Timeframe
@@ -75,11 +79,28 @@ class _Where:
         return questions.Pick(pair, self.venue, self.market)
 
 
+@dataclass
+class _FromFiles:
+    """Files in place of the exchange."""
+
+    from_files: Annotated[
+        tuple[Path, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
+    ] = ()
+    """Fill from files that the exchange published, such as ETHUSDT-trades-2024-08-08.zip."""
+    without_checksum: Annotated[bool, Parameter(negative=(), show_default=False)] = False
+    """Take files that have no .CHECKSUM beside them."""
+
+    def chosen(self) -> Files | None:
+        """Return the files, if there are any."""
+        return Files(self.from_files, by_checksum=not self.without_checksum) if self.from_files else None
+
+
 Where = Annotated[_Where, Parameter(name="*")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), show_default=False)]
 
 COMMON = Common()
 ANYWHERE = _Where()
+NO_FILES = _FromFiles()
 
 
 @app.command
@@ -317,6 +338,77 @@ async def _watch(address: str, pair: str | None, where: _Where, levels: int) -> 
         stop=stop,
     )
     return INTERRUPTED if stop.is_set() else 0
+
+
+@app.command
+def sandbox(*, pairs: str | None = None, duration: float | None = None, common: Common = COMMON) -> int:
+    """Be a venue on this machine that talks like Binance, over the feed that is set. Ctrl-C ends it.
+
+    Without any configuration it makes up ETH/USDT, SOL/USDT and BTC/USDT. A capture waits for a client.
+
+    Example: bridge sandbox --pairs ETH/USDT,BTC/USDT
+
+    Args:
+        pairs: What it lists, such as ETH/USDT,BTC/USDT; a capture lists what is in its files.
+        duration: Stop by itself after so many seconds.
+        common: Settings.
+    """
+    config = common.load(*([f"sandbox.pairs={pairs.split(',')}"] if pairs else [])).config
+    if duration is not None and not 0 < duration < float("inf"):
+        raise ConfigError(f"--duration {duration} is not a number of seconds above zero")
+    return _run(run_sandbox(config, duration_s=duration))
+
+
+@app.command
+def backfill(
+    pair: str,
+    /,
+    *,
+    start: str,
+    end: str,
+    candles: str | None = None,
+    files: Annotated[_FromFiles, Parameter(name="*")] = NO_FILES,
+    where: Where = ANYWHERE,
+    json: Json = False,
+    common: Common = COMMON,
+) -> None:
+    """Fill holes in recorded trades with what the exchange still has. It can be stopped and run again.
+
+    Example: bridge backfill ETH/USDT --start 2026-07-20T00:00:00Z --end 2026-07-21T00:00:00Z --candles 1m
+
+    Args:
+        pair: Such as ETH/USDT.
+        start: First moment, such as 2024-08-08T23:55:00Z.
+        end: The moment behind the last.
+        candles: Compare candles of this length with the exchange's own afterwards, such as 1m.
+        files: Files in place of the exchange.
+        where: Which instrument.
+        json: Print JSON.
+        common: Settings.
+    """
+    first, behind = _range(start, end)
+    task = Task(
+        where.pick(pair),
+        first or 0,
+        behind,
+        Timeframe(candles) if candles else None,
+        files.chosen(),
+    )
+    _run(fill_back(common.load().config, task, json=json))
+
+
+@app.command
+def status(*, address: str | None = None, json: Json = False, common: Common = COMMON) -> int:
+    """Show how a running bridge is: its books, its gaps, what it has done. Exit status 1 if it is not well.
+
+    Example: bridge status --json
+
+    Args:
+        address: Where the bridge publishes JSON, if not where the settings say.
+        json: Print JSON, as it is on the topic bridge.status.
+        common: Settings.
+    """
+    return _run(ask_status(address or common.load().config.publish.json.bind, json=json))
 
 
 @app.command(name="config")

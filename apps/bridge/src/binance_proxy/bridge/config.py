@@ -3,9 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from binance_proxy.adapters.binance.settings import Care, Direct
+from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.simulated.settings import Simulation
 from binance_proxy.application.record import RecordSettings
+from binance_proxy.application.repair import RepairSettings
 from binance_proxy.domain.instrument import Market
+from binance_proxy.sandbox.settings import SandboxSettings
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,12 @@ class CaptureConfig:
 class FeedConfig:
     """``feed``: where ticks come from."""
 
-    use: Literal["simulated", "capture"] = "simulated"
+    use: Literal["simulated", "capture", "ccxt", "binance"] = "simulated"
     simulated: Simulation = field(default_factory=Simulation)
     capture: CaptureConfig = field(default_factory=CaptureConfig)
+    ccxt: Ccxt = field(default_factory=Ccxt)
+    binance: Direct = field(default_factory=Direct)
+    care: Care = field(default_factory=Care)
 
 
 @dataclass(frozen=True)
@@ -83,3 +90,5 @@ class Config:
     store: StoreConfig = field(default_factory=StoreConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
     record: RecordSettings = field(default_factory=RecordSettings)
+    repair: RepairSettings = field(default_factory=RepairSettings)
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)

@@ -8,19 +8,30 @@ from urllib.parse import urlsplit
 
 from dependency_injector import containers, providers
 
+from binance_proxy.adapters.binance.feed import BinanceFeed
 from binance_proxy.adapters.binance.frames import BinanceFrames
+from binance_proxy.adapters.binance.history import BinanceHistory
+from binance_proxy.adapters.binance.rest import BinanceRest
+from binance_proxy.adapters.binance.settings import Care, Direct
+from binance_proxy.adapters.binance.transport import Answer, Listing, Transport
+from binance_proxy.adapters.binance.weight import WeightLimiter
 from binance_proxy.adapters.capture.feed import CaptureFeed
+from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.embedded.postgres import open_postgres
+from binance_proxy.adapters.files.history import FileHistory
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.memory.store import MemoryStore
 from binance_proxy.adapters.simulated.feed import SimulatedFeed
+from binance_proxy.adapters.simulated.settings import Simulation
 from binance_proxy.adapters.system.clock import SystemClock
 from binance_proxy.adapters.system.patience import PatientStore
+from binance_proxy.adapters.system.patient_history import PatientHistory
 from binance_proxy.adapters.timescale.store import open_timescale
 from binance_proxy.adapters.zeromq.publisher import open_publisher
-from binance_proxy.application.ports import MarketStore, PairRegistry
+from binance_proxy.application.ports import ExchangeHistory, MarketFeed, MarketStore, PairRegistry
 from binance_proxy.bridge.config import CaptureConfig, Config
 from binance_proxy.bridge.load import speed_of
+from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS
 
 
 class Server(NamedTuple):
@@ -31,6 +42,14 @@ class Server(NamedTuple):
     """For people: without a password."""
     programs: Path | None
     """The folder of its programs, such as psql, if it is our own."""
+
+
+class Source(NamedTuple):
+    """A feed, and what its venue still has of the past."""
+
+    feed: MarketFeed
+    history: ExchangeHistory | None
+    """`None` if there is no venue that could be asked."""
 
 
 class Kept(NamedTuple):
@@ -78,15 +97,53 @@ def open_memory() -> AbstractAsyncContextManager[Kept]:
     return nullcontext(Kept(MemoryStore(), MemoryRegistry(), "memory only, nothing is kept"))
 
 
-def capture_feed(capture: CaptureConfig, clock: SystemClock) -> CaptureFeed:
+def simulate(simulation: Simulation, clock: SystemClock) -> AbstractAsyncContextManager[Source]:
+    """Make a market up."""
+    return nullcontext(Source(SimulatedFeed(simulation, clock), None))
+
+
+def play(capture: CaptureConfig, clock: SystemClock) -> AbstractAsyncContextManager[Source]:
     """Play capture files of Binance."""
-    return CaptureFeed(
+    feed = CaptureFeed(
         [Path(path).expanduser() for path in capture.paths],
         BinanceFrames(capture.market),
         clock,
         speed=speed_of(capture.speed),
         pairs=capture.pairs,
     )
+    return nullcontext(Source(feed, None))
+
+
+def binance(
+    transport: Transport, section: str, care: Care, clock: SystemClock, time_resolution_ns: int
+) -> Source:
+    """Read Binance by a way that is open, with one limiter for all that is asked."""
+    rest = BinanceRest(transport, WeightLimiter(share=care.weight_share), section)
+    feed = BinanceFeed(transport, rest, clock, care, time_resolution_ns=time_resolution_ns)
+    return Source(feed, BinanceHistory(rest, clock))
+
+
+@asynccontextmanager
+async def open_binance(direct: Direct, care: Care, clock: SystemClock) -> AsyncIterator[Source]:
+    """Go to Binance directly."""
+    from binance_proxy.adapters.binance.direct import open_direct  # noqa: PLC0415  aiohttp is slow to import
+
+    async with open_direct(direct) as transport:
+        resolution_ns = MICROSECOND_NS if direct.time_unit == "us" else MILLISECOND_NS
+        yield binance(transport, "feed.binance", care, clock, resolution_ns)
+
+
+@asynccontextmanager
+async def open_by_ccxt(ccxt: Ccxt, care: Care, clock: SystemClock) -> AsyncIterator[Source]:
+    """Go to an exchange by way of ccxt; to Binance by its own frames, to others by ccxt's unified calls."""
+    from binance_proxy.adapters.ccxt.feed import UnifiedFeed  # noqa: PLC0415  aiohttp is slow to import
+    from binance_proxy.adapters.ccxt.transport import open_ccxt  # noqa: PLC0415  likewise
+
+    if ccxt.exchange == "binance":
+        async with open_ccxt(ccxt, Answer, Listing) as transport:
+            yield binance(transport, "feed.ccxt", care, clock, MILLISECOND_NS)
+    else:
+        yield Source(UnifiedFeed(ccxt, clock), None)
 
 
 class Container(containers.DeclarativeContainer):
@@ -99,11 +156,17 @@ class Container(containers.DeclarativeContainer):
     """Whether another process' embedded server will do."""
 
     clock = providers.Singleton(SystemClock)
-    feed = providers.Selector(
+    source = providers.Selector(
         config.provided.feed.use,
-        simulated=providers.Factory(SimulatedFeed, config.provided.feed.simulated, clock),
-        capture=providers.Factory(capture_feed, config.provided.feed.capture, clock),
+        simulated=providers.Factory(simulate, config.provided.feed.simulated, clock),
+        capture=providers.Factory(play, config.provided.feed.capture, clock),
+        binance=providers.Factory(
+            open_binance, config.provided.feed.binance, config.provided.feed.care, clock
+        ),
+        ccxt=providers.Factory(open_by_ccxt, config.provided.feed.ccxt, config.provided.feed.care, clock),
     )
+    file_history = providers.Factory(FileHistory, clock=clock)
+    patient = providers.Factory(PatientHistory)
     server = providers.Selector(
         providers.Callable(server_kind, config.provided.store.timescale.url),
         embedded=providers.Factory(

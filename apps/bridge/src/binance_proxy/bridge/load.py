@@ -22,10 +22,32 @@ from binance_proxy.domain.errors import ConfigError
 
 DEFAULT_FILE = Path("bridge.toml")
 PREFIX = "BRIDGE__"
-SECRETS = {"store.timescale.url"}
+WITH_PASSWORD = {"store.timescale.url"}
+SECRETS = {"feed.binance.api_key", "feed.ccxt.api_key", "feed.ccxt.secret"}
+ADDRESSES = {
+    "feed.binance.rest_url": ("https://", "http://"),
+    "feed.binance.stream_url": ("wss://", "ws://"),
+    "feed.ccxt.rest_url": ("https://", "http://"),
+    "feed.ccxt.stream_url": ("wss://", "ws://"),
+}
+"""Where a venue is: how it may begin. Empty is allowed where the way itself knows."""
 DAY_S = 86_400
 YEAR_S = 365 * DAY_S
 BOUNDS: tuple[tuple[str, float, float], ...] = (
+    ("feed.binance.timeout_s", 0.1, 3_600),
+    ("feed.care.silence_s", 0.1, 3_600),
+    ("feed.care.quiet_s", 0.1, DAY_S),
+    ("feed.care.rotate_s", 0.1, DAY_S),
+    ("feed.care.settle_s", 0, 3_600),
+    ("feed.care.agree_s", 0, 3_600),
+    ("feed.care.longest_pause_s", 0, 3_600),
+    ("feed.care.snapshot_levels", 1, 5_000),
+    ("feed.care.weight_share", 0.01, 1),
+    ("feed.care.inbox", 1_000, 100_000_000),
+    ("repair.limit", 0, 10**12),
+    ("repair.patience_s", 0, 3_600),
+    ("repair.attempts", 1, 1_000),
+    ("repair.longest_pause_s", 0, DAY_S),
     ("record.candle_interval_s", 0.001, DAY_S),
     ("record.snapshot_interval_s", 0.001, YEAR_S),
     ("record.buffer", 1, 1_000_000_000),
@@ -36,6 +58,22 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("publish.snapshot_interval_s", 0.001, YEAR_S),
     ("publish.high_water", 1, 2**31 - 1),
     ("publish.linger_s", 0, DAY_S),
+    ("sandbox.port", 0, 65_535),
+    ("sandbox.hold_s", 0, DAY_S),
+    ("sandbox.history", 1, 100_000_000),
+    ("sandbox.weight_limit", 1, 1_000_000_000),
+    ("sandbox.weight_window_s", 0.001, DAY_S),
+    ("sandbox.patience", 0, 1_000_000_000),
+    ("sandbox.ban_s", 0.001, YEAR_S),
+    ("sandbox.ping_s", 0.001, DAY_S),
+    ("sandbox.pong_s", 0.001, DAY_S),
+    ("sandbox.messages_per_second", 1, 1_000_000),
+    ("sandbox.streams_per_connection", 1, 1_000_000),
+    ("sandbox.connection_attempts", 1, 1_000_000_000),
+    ("sandbox.connection_window_s", 0.001, DAY_S),
+    ("sandbox.lifetime_s", 0.001, YEAR_S),
+    ("sandbox.shutdown_notice_s", 0, DAY_S),
+    ("sandbox.outbox", 1_000, 1_000_000_000),
 )
 """Numbers: key, least and most, both allowed. What `Simulation` holds it checks itself."""
 _LOGIN = re.compile(r"^(\w+://[^/?#@:]*):([^/?#]*)@")
@@ -189,10 +227,12 @@ def _check(config: Config) -> None:
     """Raise `ConfigError` for values that are of the right type and still cannot be."""
     speed_of(config.feed.capture.speed)
     _check_timeframes(config.record.timeframes)
-    numbers: dict[str, Any] = dict(_values(config))
+    values: dict[str, Any] = dict(_values(config))
     for key, least, most in BOUNDS:
-        if not least <= numbers[key] <= most:  # nan lies nowhere
-            raise ConfigError(f"{key} = {numbers[key]} is not from {least} to {most}")
+        if not least <= values[key] <= most:  # nan lies nowhere
+            raise ConfigError(f"{key} = {values[key]} is not from {least} to {most}")
+    for key, beginnings in ADDRESSES.items():
+        _check_venue_address(key, str(values[key]), beginnings)
     for key, address in (
         ("publish.json.bind", config.publish.json.bind),
         ("publish.msgpack.bind", config.publish.msgpack.bind),
@@ -225,6 +265,15 @@ def _check_url(key: str, url: str) -> None:
             f"{key} is not postgresql://user:password@host:port/database; a password's own @ : / ? # [ ] are"
             " written %40 %3A %2F %3F %23 %5B %5D"
         ) from None
+
+
+def _check_venue_address(key: str, url: str, beginnings: tuple[str, ...]) -> None:
+    """Raise `ConfigError` for what cannot be the host of a venue."""
+    if not url and key.startswith("feed.ccxt."):
+        return
+    parts = urlsplit(url)
+    if not (url.startswith(beginnings) and parts.hostname) or parts.path or parts.query:
+        raise ConfigError(f"{key} = {url!r} is not an address such as {beginnings[0]}host, without a path")
 
 
 def _check_address(key: str, address: str, *, insecure: bool) -> None:
@@ -269,7 +318,9 @@ def _nearest(key: str, known: Mapping[str, Any]) -> str:
 
 
 def _hidden(key: str, value: object) -> object:
-    if key in SECRETS and isinstance(value, str):
+    if key in SECRETS and value:
+        return "***"
+    if key in WITH_PASSWORD and isinstance(value, str):
         return _PARAMETER.sub(r"\1***", _LOGIN.sub(r"\1:***@", value))
     return value
 

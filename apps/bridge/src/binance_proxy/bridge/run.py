@@ -51,8 +51,11 @@ async def _open(config: Config, stack: AsyncExitStack) -> Recording:
     publisher = await stack.enter_async_context(container.publisher(epoch=f"{clock.now():x}"))
     kept = await stack.enter_async_context(container.store())
     err.print(f"storing in    {escape(kept.where)}")
+    source = await stack.enter_async_context(container.source())
     recording = Recording(
-        feed=container.feed(),
+        feed=source.feed,
+        history=source.history,
+        repair=config.repair,
         store=kept.store,
         registry=kept.registry,
         publisher=publisher,
@@ -68,12 +71,19 @@ async def _open(config: Config, stack: AsyncExitStack) -> Recording:
 def _nothing_to_record(config: Config) -> str:
     if config.feed.use == "capture":
         return "there is nothing to record in feed.capture.paths: no frame of a known pair at their beginning"
-    return "there is nothing to record: no pair in the table tracked_pairs is enabled"
+    if config.feed.use == "simulated":
+        return "there is nothing to record: no pair in the table tracked_pairs is enabled"
+    return (
+        f"there is nothing to record: the feed {config.feed.use} gives no pair that is enabled in the table"
+        " tracked_pairs; `bridge pairs` shows them"
+    )
 
 
 def _announce(config: Config, recording: Recording) -> None:
     names = ", ".join(f"{one.symbol} ({one.market})" for one in recording.instruments)
-    err.print(f"recording     [bold]{escape(names)}[/] from [bold]{config.feed.use}[/]")
+    venues = {one.venue for one in recording.instruments} - {config.feed.use}
+    source = config.feed.use + (f" ({', '.join(sorted(venues))})" if venues else "")
+    err.print(f"recording     [bold]{escape(names)}[/] from [bold]{escape(source)}[/]")
     err.print(f"publishing    {config.publish.json.bind} (JSON), {config.publish.msgpack.bind} (MessagePack)")
     for title, way in zip(("look", "", ""), _ways_to_look(config, recording.instruments[0]), strict=True):
         err.print(f"[dim]{title:13} {escape(way)}[/]")
@@ -83,6 +93,8 @@ def _announce(config: Config, recording: Recording) -> None:
 def _ways_to_look(config: Config, instrument: Instrument) -> list[str]:
     """Return commands that show what is being recorded, with the options that they need to find it."""
     which = instrument.symbol
+    if config.feed.use in {"ccxt", "binance"}:  # beside a simulated market of the same name, perhaps
+        which += f" --venue {instrument.venue}"
     if instrument.market is not Market.SPOT:
         which += f" --market {instrument.market}"
     default = Config()
@@ -134,9 +146,10 @@ def _conclude(recording: Recording, seconds: float, *, json: bool) -> None:
     if report.duplicates:
         lines.append(f"seen before   {count(report.duplicates, 'tick')}, not passed on again")
     if report.gaps:
-        lines.append(
-            f"[yellow]gaps          {report.gaps:,} found, {report.repaired:,} filled by late ticks[/]"
-        )
+        became = f"{report.repaired:,} repaired, {report.lost:,} lost"
+        lines.append(f"[yellow]gaps          {report.gaps:,} found, {became}[/]")
+    if report.fetched:
+        lines.append(f"fetched       {count(report.fetched, 'missing trade')} from the exchange")
     if report.resyncs or report.disconnects:
         interrupted = f"{count(report.disconnects, 'disconnect')}, {count(report.resyncs, 'book resync')}"
         lines.append(f"[yellow]interrupted   {interrupted}[/]")

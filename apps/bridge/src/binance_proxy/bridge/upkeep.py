@@ -14,6 +14,7 @@ from rich.table import Table
 
 from binance_proxy.adapters.timescale.schema import migrate as migrate_to_newest
 from binance_proxy.adapters.timescale.schema import revision
+from binance_proxy.application.ports import TrackedPair
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Server
 from binance_proxy.bridge.load import Loaded, part_password
@@ -47,7 +48,10 @@ async def _check_feed(config: Config) -> str:
     container = Container(config=config, owner="bridge check", attach=True)
     if config.feed.use == "simulated":
         return "simulated, no exchange is asked"
-    found = await container.feed().instruments([])
+    async with container.source() as source:
+        found = await source.feed.instruments(
+            [TrackedPair(symbol="ETH/USDT"), TrackedPair(symbol="SOL/USDT")]
+        )
     return f"{config.feed.use}, " + (
         ", ".join(one.name for one in found) or "nothing in it that could be recorded"
     )

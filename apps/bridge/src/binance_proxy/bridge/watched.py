@@ -7,7 +7,14 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
-from binance_proxy.adapters.zeromq.bodies import CandleBody, GapBody, QuoteBody, SnapshotBody, TradeBody
+from binance_proxy.adapters.zeromq.bodies import (
+    CandleBody,
+    GapBody,
+    QuoteBody,
+    SnapshotBody,
+    StaleBody,
+    TradeBody,
+)
 from binance_proxy.adapters.zeromq.cloudevents import bare_json
 from binance_proxy.adapters.zeromq.publisher import STATUS
 from binance_proxy.bridge.figures import PRECISION, Figures, Rate
@@ -32,7 +39,7 @@ GAPS = 100
 SILENCE_S = 5.0
 """A bridge says how it is once a second; after so long without a word it counts as gone."""
 
-_Message: TypeAlias = TradeBody | QuoteBody | SnapshotBody | CandleBody | GapBody
+_Message: TypeAlias = TradeBody | QuoteBody | SnapshotBody | CandleBody | GapBody | StaleBody
 _read_message = msgspec.json.Decoder(_Message).decode
 _read_levels = msgspec.json.Decoder(list[tuple[str, str]]).decode
 
@@ -153,6 +160,8 @@ class Watched:
             for price in (message.open, message.high, message.low, message.close):
                 self.prices.read(price)  # so that drawing it cannot fail
             self.candle = message
+        elif isinstance(message, StaleBody):
+            self._lose_step(message.reason)
         else:
             self._gap(message)
 

@@ -1,0 +1,90 @@
+"""``bridge status``: how a running bridge says that it is."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import zmq
+import zmq.asyncio
+from rich.markup import escape
+from rich.table import Table
+
+from binance_proxy.adapters.zeromq.cloudevents import bare_json
+from binance_proxy.adapters.zeromq.publisher import STATUS
+from binance_proxy.bridge.terminal import out, print_json, utc
+from binance_proxy.domain.errors import BridgeError, ConfigError
+
+ANSWER_S = 5.0
+"""How long a bridge may take; it says how it is once a second."""
+WORDS = {
+    "trades": "trades recorded in this run",
+    "quotes": "book updates recorded",
+    "applied": "of them applied to books",
+    "duplicates": "ticks that had come before",
+    "gaps": "gaps found",
+    "open_gaps": "gaps still open",
+    "repaired": "gaps repaired",
+    "lost": "gaps that nobody can fill",
+    "fetched": "missing trades that the exchange gave",
+    "resyncs": "books that missed an update",
+    "disconnects": "connections lost",
+    "stored": "rows in the store",
+    "waiting": "events that wait for the store",
+}
+
+
+class NoAnswer(BridgeError):
+    """Nothing on that address says how it is."""
+
+
+async def status(address: str, *, json: bool) -> int:
+    """Print what the bridge says of itself; return 1 if a book is stale or a gap open, else 0.
+
+    Raises:
+        NoAnswer: No bridge publishes JSON there.
+        ConfigError: The address is none.
+    """
+    said = await _hear(address)
+    instruments: dict[str, str] = said.get("instruments", {})
+    well = "stale" not in instruments.values() and not said.get("open_gaps")
+    if json:
+        print_json(said)
+        return 0 if well else 1
+    out.print(f"the bridge on {address}, {utc(said['ts_recv'])} UTC")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("instrument")
+    table.add_column("book")
+    for name, state in instruments.items():
+        table.add_row(escape(name), f"[bold red]{state}[/]" if state == "stale" else state)
+    out.print(table)
+    for key, words in WORDS.items():
+        number = said.get(key, 0)
+        out.print(f"{number:>15,} {words}", style="yellow" if key == "open_gaps" and number else "")
+    for kind, number in said.get("bad_frames", {}).items():
+        out.print(f"{number:>15,} frames skipped: {escape(kind)}", style="yellow")
+    if said.get("feed_held"):
+        out.print("the feed waits for the store", style="bold red")
+    return 0 if well else 1
+
+
+async def _hear(address: str) -> dict[str, Any]:
+    """Return the next thing that a bridge says of itself."""
+    with zmq.asyncio.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        try:
+            socket.connect(address)
+        except zmq.ZMQError as error:
+            raise ConfigError(f"{address!r} is not an address such as tcp://127.0.0.1:5555") from error
+        socket.subscribe(STATUS)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                _, body = await socket.recv_multipart()
+            return msgspec.json.decode(bare_json(body), type=dict[str, Any])
+        except TimeoutError:
+            raise NoAnswer(
+                f"no bridge answers on {address}; start one with `bridge run`, or name another address"
+            ) from None
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise NoAnswer(
+                f"what is published on {address} cannot be read; take the JSON endpoint (publish.json.bind)"
+            ) from error
