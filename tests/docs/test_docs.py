@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +48,12 @@ def blocks(page: Path, language: str) -> list[str]:
     """Return the code blocks of one language."""
     fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return [block for name, block in fenced if name == language]
+
+
+def commands(page: Path) -> list[str]:
+    """Return the lines that a page tells to type, each continued line as one."""
+    text = "".join(blocks(page, "sh"))
+    return [line.split("    #")[0].strip() for line in re.sub(r"\\\n\s*", "", text).splitlines()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -159,7 +166,12 @@ def two_ports() -> tuple[int, int]:
         return one.getsockname()[1], two.getsockname()[1]
 
 
-def test_the_program_of_the_tutorial_follows_a_real_bridge(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "faults",
+    [{}, {"feed.simulated.rate": "200", "feed.simulated.faults.gap": "0.01"}],
+    ids=["well", "faulty"],
+)
+def test_the_program_of_the_tutorial_follows_a_real_bridge(tmp_path: Path, faults: dict[str, str]) -> None:
     program = next(
         block for block in blocks(DOCS / "tutorials/first-bridge.md", "python") if "Follow the" in block
     )
@@ -170,7 +182,8 @@ def test_the_program_of_the_tutorial_follows_a_real_bridge(tmp_path: Path) -> No
         "data_dir": str(tmp_path / "var"),
         "publish.json.bind": address,
         "publish.msgpack.bind": f"tcp://127.0.0.1:{msgpack_port}",
-        "publish.snapshot_interval_s": "0.5",
+        "publish.snapshot_interval_s": "0.2",
+        **faults,
     }
     given = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
     with (tmp_path / "bridge.log").open("wb") as log:
@@ -179,7 +192,7 @@ def test_the_program_of_the_tutorial_follows_a_real_bridge(tmp_path: Path) -> No
         )
         try:
             # The program waits 5 s for the welcome; a first start may take longer on a busy machine.
-            _until_it_records(bridge, tmp_path / "bridge.log")
+            _until_it_says("recording", bridge, tmp_path / "bridge.log")
             followed = subprocess.run(
                 [sys.executable, "follow_book.py", address, "3"],
                 capture_output=True,
@@ -196,17 +209,17 @@ def test_the_program_of_the_tutorial_follows_a_real_bridge(tmp_path: Path) -> No
     assert status == 0, (tmp_path / "bridge.log").read_text()
 
 
-def _until_it_records(bridge: subprocess.Popen[bytes], log: Path) -> None:
+def _until_it_says(word: str, bridge: subprocess.Popen[bytes], log: Path) -> None:
     seen = ""
     for _ in range(600):
         seen = log.read_text()
-        if "recording" in seen or bridge.poll() is not None:
+        if word in seen or bridge.poll() is not None:
             break
         try:
             bridge.wait(0.1)
         except subprocess.TimeoutExpired:
             continue
-    assert "recording" in seen, seen
+    assert word in seen, seen
 
 
 def test_the_capture_of_the_tutorial_shows_its_gap(tmp_path: Path) -> None:
@@ -230,6 +243,100 @@ def test_the_capture_of_the_tutorial_shows_its_gap(tmp_path: Path) -> None:
     done = json.loads(run.stdout)
     assert (done["trades"], done["quotes"], done["applied"], done["gaps"]) == (2, 3, 2, 1)
     assert done["stored"] == 7
+
+
+def test_settings_on_the_pages_exist(settings: dict[str, object]) -> None:
+    shown = {
+        key
+        for page in PAGES
+        for block in blocks(page, "sh")
+        for key in re.findall(r"-o ['\"]?([a-z_.]+)=", block)
+    }
+    assert shown <= set(settings)
+
+
+def test_the_code_that_explanations_name_is_there() -> None:
+    sources = [
+        path for folder in ("packages", "apps") for path in (ROOT / folder).glob("*/src/binance_proxy")
+    ]
+    named = re.findall(
+        r"`([a-z_/]+\.py)`((?:,? (?:and )?`[A-Z]?\w+(?:\.\w+)?`)*)",
+        "".join(page.read_text(encoding="utf-8") for page in (DOCS / "explanation").glob("*.md")),
+    )
+    assert named
+    for path, names in named:
+        files = [one for source in sources for one in (source / path, source / "adapters/binance" / path)]
+        file = next((one for one in files if one.is_file()), None)
+        assert file is not None, path
+        for name in re.findall(r"[\w]+", names):
+            if name != "and":
+                assert re.search(rf"(?:def|class) {name}\b|^{name}\b", file.read_text(), re.MULTILINE), (
+                    path,
+                    name,
+                )
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Run the sandbox of the pages, on a port of its own, which is what is yielded."""
+    folder, (port, _) = tmp_path_factory.mktemp("sandbox"), two_ports()
+    with (folder / "sandbox.log").open("wb") as log:
+        venue = subprocess.Popen(
+            [BRIDGE, "sandbox", "-o", f"sandbox.port={port}"], env=CLEAN, cwd=folder, stdout=log, stderr=log
+        )
+        try:
+            _until_it_says("stop", venue, folder / "sandbox.log")
+            yield port
+        finally:
+            venue.terminate()
+            venue.wait(60)
+
+
+def test_the_twin_of_the_readme_is_recorded_as_made_up(sandbox: int, tmp_path: Path) -> None:
+    live, twin = (
+        next(line for line in commands(ROOT / "README.md") if re.fullmatch(pattern, line))
+        for pattern in (r"uv run bridge run --feed ccxt", r"uv run bridge run --feed ccxt .*_url=.*")
+    )
+    assert twin.startswith(live)
+    differs = dict(option.split("=") for option in twin.removeprefix(live).replace(" -o ", " ").split())
+    assert set(differs) == {"feed.ccxt.rest_url", "feed.ccxt.stream_url"}
+    json_port, msgpack_port = two_ports()
+    done = subprocess.run(
+        [
+            *(BRIDGE, *twin.replace("127.0.0.1:9080", f"127.0.0.1:{sandbox}").split()[3:], "--json"),
+            *("--duration", "10", "-o", f"publish.json.bind=tcp://127.0.0.1:{json_port}"),
+            *("-o", f"publish.msgpack.bind=tcp://127.0.0.1:{msgpack_port}"),
+        ],
+        capture_output=True,
+        check=True,
+        env=CLEAN,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    report = json.loads(done.stdout)
+    assert report["trades"] > 0
+    assert report["applied"] > 0
+    pairs = subprocess.run(
+        [BRIDGE, "pairs"], capture_output=True, check=True, env=CLEAN, cwd=tmp_path, timeout=60
+    )
+    assert b"simulated" in pairs.stdout
+    assert b"binance" not in pairs.stdout
+
+
+def test_the_faults_on_the_pages_can_be_ordered(sandbox: int) -> None:
+    orders = {
+        order
+        for page in PAGES
+        for line in commands(page)
+        for order in re.findall(r"-X POST http://127\.0\.0\.1:9080/sandbox/faults -d '([^']+)'", line)
+    }
+    assert len(orders) >= 5
+    for order in orders:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{sandbox}/sandbox/faults", data=order.encode(), method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
 
 
 def test_nothing_names_a_place_of_one_machine() -> None:
