@@ -90,6 +90,12 @@ class Venue:
                 return json.load(answer)
         return None
 
+    def order(self, fault: dict) -> bool:
+        """Have something go wrong now; return false if it needs a connection, and there is none."""
+        body = json.dumps(fault).encode()
+        with urllib.request.urlopen(f"{self.url}/sandbox/faults", data=body, timeout=30) as answer:
+            return json.load(answer).get("connections") != 0
+
     def learn_trades(self) -> None:
         """Fetch the venue's own list as far as it has grown, before it is forgotten."""
         for pair, known in self.trades.items():
@@ -218,6 +224,7 @@ def storm(
     faults: dict[str, float] | None = None,
     history: int = HISTORY,
     kills: int = 0,
+    orders: Sequence[dict] = (),
 ) -> Outcome:
     """Let a bridge record the venue for so long; return what was seen.
 
@@ -227,9 +234,10 @@ def storm(
         seconds: How long the faults go on.
         rate: Events a second of each pair.
         seed: Another seed, another storm.
-        faults: By name; `FAULTS` if left out.
+        faults: By name and by the seed; `FAULTS` if left out.
         history: Trades that the venue keeps of each pair; what is older cannot be repaired.
         kills: How often the bridge is killed (SIGKILL) and started again meanwhile.
+        orders: What the control endpoint is told to break, one after the other, in place of ``faults``.
     """
     outcome = Outcome()
     folder.mkdir(parents=True, exist_ok=True)
@@ -243,11 +251,13 @@ def storm(
     running = bridge.start("run", "--json", log=folder / "bridge.log")
     try:
         began = time.monotonic()
-        killed = 0
-        while (passed := time.monotonic() - began) < seconds:
-            reader.read(2.0)
+        killed, left = 0, [*reversed(orders)]
+        while (passed := time.monotonic() - began) < seconds or left:
+            reader.read(seconds / len(orders) if orders else 2.0)
             venue.learn_trades()
             reader.check_books()
+            if left and venue.order(left[-1]):
+                left.pop()
             if killed < kills and passed > seconds * (killed + 1) / (kills + 1):
                 killed += 1
                 running.kill()
@@ -270,7 +280,7 @@ def storm(
         for process in (running, venue.process):
             _stop(process)
     for name, times in outcome.fired.items():
-        if not times and name not in UNTOUCHED and (faults is None or name in faults):
+        if not times and name not in UNTOUCHED:
             outcome.wrong.append(f"the fault {name} never happened")
     return outcome
 
@@ -350,8 +360,3 @@ def print_outcome(outcome: Outcome) -> None:
     for line in outcome.wrong[:20]:
         print(f"WRONG                {line}")
     print("all is right" if not outcome.wrong else f"{len(outcome.wrong)} things are wrong")
-
-
-def chosen(names: Sequence[str]) -> dict[str, float]:
-    """Return some of the faults."""
-    return {name: value for name, value in FAULTS.items() if name in names or name in {"delay_s", "slow_s"}}

@@ -187,6 +187,14 @@ class TestWhatAFrameSays:
             more = raw[:-2] + b',"st":[["9","9"]],"type":{"e":1e9}}}'
             assert of(BTC, more) == of(BTC, raw)
 
+    @pytest.mark.parametrize(
+        "level", [b'["1.5" ,"2.25"]', b'["1.5", "2.25"]', b'["1.5","2.25" ]', b'[ "1.5" , "2.25" ]\n']
+    )
+    @pytest.mark.parametrize("more", [b"", b'"x":["y"],', b'"x":"y","z":["w"],'])
+    def test_a_level_is_the_same_however_it_is_spaced(self, level, more):
+        raw = re.sub(rb'"b":.*\]\]', b'"b":[%s],%s"a":[]' % (level, more), DEPTH)
+        assert of(BTC, raw).bids == ((150_000_000, 225_000_000),)
+
     def test_an_empty_update_changes_nothing_but_the_ids(self):
         raw = re.sub(rb'"b":.*', b'"b":[],"a":[]}}', DEPTH)
         assert (of(BTC, raw).bids, of(BTC, raw).asks) == ((), ())
@@ -381,6 +389,16 @@ class TestWhatIsRefused:
             SNAPSHOT.replace(b'"61837.64000000"', number),
         ):
             assert refused(raw).kind in {"missing or wrong field", "not a frame of Binance"}
+
+    @pytest.mark.parametrize("more", [b'"x":["y"]', b'"x":"y","z":"w"', b'"x":[["1","2"]]', b'"x":{"1":"2"}'])
+    @pytest.mark.parametrize("level", [b'[1,"2"]', b'["1",2]', b"[1,2]"])
+    def test_a_level_must_be_text_whatever_else_a_frame_says(self, level, more):
+        for raw in (
+            DEPTH.replace(b'"b":[', b'"b":[%s,' % level).replace(b"]]}}", b"]],%s}}" % more),
+            DEPTH.replace(b'"b":[', b'%s,"b":[%s,' % (more, level)),
+            DEPTH.replace(b'"a":[', b'%s,"a":[%s,' % (more, level)),
+        ):
+            assert refused(raw).kind == "missing or wrong field"
 
     @pytest.mark.parametrize("levels", [b'["1"]', b'["1","2","3"]', b'"12"', b"{}", b"[[]]"])
     def test_a_level_is_a_price_and_a_size(self, levels):

@@ -1,6 +1,5 @@
 """Numbers go in and out as what they are, or not at all."""
 
-import json
 from decimal import Decimal
 from math import inf, nan
 
@@ -228,53 +227,6 @@ class TestFromFloat:
 
 
 class TestFloatLevels:
-    """The quick way for whole books gives what the slow way gives, number by number, or gives none."""
-
-    @staticmethod
-    def quick(levels: FloatLevels, rows: list[tuple[str, str]]) -> tuple[tuple[int, int], ...] | None:
-        if not levels.are_plain(json.dumps({"E": 1723161255208, "s": "BTCUSDT", "b": rows}).encode()):
-            return None
-        return levels.to_units([(float(price), float(size)) for price, size in rows])
-
-    def test_takes_what_a_venue_prints(self):
-        rows = [("61737.63000000", "0.00000000"), ("0.00000001", "9999999.99999999")]
-        assert self.quick(FloatLevels(8, 8), rows) == ((6_173_763_000_000, 0), (1, 999_999_999_999_999))
-        assert self.quick(FloatLevels(8, 8), []) == ()
-
-    @pytest.mark.parametrize(
-        "row",
-        [
-            ("1.000000001", "1"),
-            ("1", "1.000000001"),
-            ("-1", "1"),
-            ("1", "-1"),
-            ("1e-9", "1"),
-            ("0", "1"),
-            ("10000000", "1"),
-            ("1", "10000000"),
-            ("nan", "1"),
-            ("1", "nan"),
-            ("1e400", "1"),
-            ("1", "1e400"),
-        ],
-    )
-    @pytest.mark.parametrize("others", [[], [("2", "3")]])
-    def test_leaves_to_the_slow_way_what_might_be_rounded_or_is_impossible(self, row, others):
-        assert self.quick(FloatLevels(8, 8), [*others, row]) is None
-        assert self.quick(FloatLevels(8, 8), [row, *others]) is None
-
-    @given(
-        st.lists(st.tuples(plain_texts(9, 10), plain_texts(9, 10)), max_size=4),
-        st.integers(0, 10),
-        st.integers(0, 10),
-    )
-    def test_never_differs_from_the_text(self, rows, price_precision, size_precision):
-        quick = self.quick(FloatLevels(price_precision, size_precision), rows)
-        if quick is not None:
-            assert quick == tuple(
-                (to_units(price, price_precision), to_units(size, size_precision)) for price, size in rows
-            )
-
     @given(
         st.lists(st.tuples(st.integers(1, 10**15 - 1), st.integers(0, 10**15 - 1)), max_size=4),
         precisions,

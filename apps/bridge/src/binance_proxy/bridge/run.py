@@ -1,14 +1,17 @@
 """``bridge run``: open everything in order, record until there is an end, say what was done."""
 
 import asyncio
+import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from typing import TypeAlias
 
+import backoff
 from rich.markup import escape
 from rich.status import Status
 
-from binance_proxy.application.ports import FeedRejected
+from binance_proxy.application.ports import FeedRejected, FeedUnavailable
 from binance_proxy.application.record import Recording
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container
@@ -16,7 +19,13 @@ from binance_proxy.bridge.load import environment
 from binance_proxy.bridge.terminal import count, err, out, print_json
 from binance_proxy.domain.instrument import Instrument, Market
 
+log = logging.getLogger(__name__)
+
 REFRESH_S = 0.25
+LONGEST_PAUSE_S = 30.0
+"""Between two attempts to reach an exchange that is away."""
+
+Prepare: TypeAlias = Callable[[], Awaitable[Sequence[Instrument]]]
 
 
 async def run(config: Config, *, duration_s: float | None, json: bool) -> int:
@@ -63,9 +72,24 @@ async def _open(config: Config, stack: AsyncExitStack) -> Recording:
         settings=config.record,
         publish_snapshot_s=config.publish.snapshot_interval_s,
     )
-    if not await recording.prepare():
+    if not await _patient(recording.prepare)():
         raise FeedRejected(_nothing_to_record(config))
     return recording
+
+
+def _patient(prepare: Prepare) -> Prepare:
+    """Wait for an exchange that is away, as a bridge must that starts before the network does."""
+    return backoff.on_exception(
+        backoff.expo,
+        FeedUnavailable,
+        factor=0.5,
+        max_value=LONGEST_PAUSE_S,
+        jitter=backoff.full_jitter,
+        on_backoff=lambda details: log.warning(
+            "%s; trying again in %.1f s", details["exception"], details["wait"]
+        ),
+        logger=None,
+    )(prepare)
 
 
 def _nothing_to_record(config: Config) -> str:

@@ -76,7 +76,8 @@ class Control:
 
     def _hit_connections(self, order: FaultOrder) -> int:
         """Have it happen to connections that are open now; return to how many."""
-        hit = [one for one in self._door.sessions if order.stream is None or order.stream in one.names]
+        here = [one for one in self._door.sessions if one.is_open]
+        hit = [one for one in here if order.stream is None or order.stream in one.names]
         hit = hit[: order.count]
         for session in hit:
             self._door.hit(order.fault, session)

@@ -83,8 +83,9 @@ class Door:
             if not getattr(self._faults.faults, f"{fault}_s"):
                 return
             if fault in CONNECTION_FAULTS:
-                if self.sessions:
-                    self.hit(fault, chance.choice(self.sessions))
+                hittable = [session for session in self.sessions if session.is_open]
+                if hittable:
+                    self.hit(fault, chance.choice(hittable))
             else:
                 self._faults.order(fault)
 

@@ -98,11 +98,16 @@ class Session:
         else:
             self._queue(frame)
 
+    @property
+    def is_open(self) -> bool:
+        """False once the connection is being closed, by whomever."""
+        return not self._transport.is_closing()
+
     def cut(self) -> None:
         """Reset the connection, as a broken line would."""
         connection: socket.socket | None = self._transport.get_extra_info("socket")
         if connection is not None:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # the client may have closed it, and then it has no number
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._transport.abort()
         self._drained.set()

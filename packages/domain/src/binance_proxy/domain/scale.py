@@ -88,59 +88,19 @@ def to_decimal(units: int, precision: int) -> Decimal:
 
 
 class FloatLevels:
-    """Turns the levels of a book from floats into units and back, at the speed of C and exactly.
-
-    A parser reads a quoted number as a float for half of what its text costs. The way through a float is
-    exact if the number has at most `FLOAT_DIGITS` digits and none behind the last place of the precision;
-    so those two things are what is checked, for a whole frame at once.
-    """
-
-    _SHAPE = bytes(ord("0") if byte in b"0123456789" else byte for byte in range(256))
+    """Turns the levels of a book into floats that print as their exact decimals, at the speed of C."""
 
     def __init__(self, price_precision: int, size_precision: int) -> None:
         """Take the precisions that prices and sizes are held in."""
         self._price_unit, self._size_unit = 10.0**price_precision, 10.0**size_precision
-        self._price_limit = 10.0 ** (FLOAT_DIGITS - price_precision)
-        self._size_limit = 10.0 ** (FLOAT_DIGITS - size_precision)
-        self._too_fine = b"." + b"0" * (min(price_precision, size_precision) + 1)
-
-    def are_plain(self, text: bytes) -> bool:
-        """Return true only if every number in the arrays of a JSON text is plain.
-
-        A plain number has no minus, no exponent, no escaped digit and no more decimals than the precision.
-        """
-        start = text.find(b"[")  # a key in front of the arrays may have an e
-        if b"-" in text or b"\\" in text or text.find(b"e", start) >= 0 or text.find(b"E", start) >= 0:
-            return False
-        return self._too_fine not in text.translate(self._SHAPE, b'[]{}:"')
-
-    def to_units(self, levels: Sequence[tuple[float, float]]) -> tuple[tuple[int, int], ...] | None:
-        """Return (price, size) in units, for floats parsed from text that `are_plain`.
-
-        `None` means that some number is too long for a float or a price is not above zero: read the text
-        number by number, with the function `to_units`.
-        """
-        if not levels:
-            return ()
-        if not (min(levels)[0] > 0 and self._all_below(levels, self._price_limit, self._size_limit)):
-            return None
-        price_unit, size_unit = self._price_unit, self._size_unit
-        try:
-            return tuple([(round(price * price_unit), round(size * size_unit)) for price, size in levels])
-        except ValueError:  # NaN, which compares with nothing
-            return None
 
     def to_floats(self, levels: Sequence[tuple[int, int]]) -> list[tuple[float, float]] | None:
         """Return floats whose shortest text is the exact decimal of each unit; `None` if one is too long."""
-        if not self._all_below(levels, 10**FLOAT_DIGITS, 10**FLOAT_DIGITS):
+        # One sum over everything settles nearly all cases for half of what two maxima cost.
+        limit = 10**FLOAT_DIGITS
+        if sum(chain.from_iterable(levels)) >= limit and any(
+            price >= limit or size >= limit for price, size in levels
+        ):
             return None
         price_unit, size_unit = self._price_unit, self._size_unit
         return [(price / price_unit, size / size_unit) for price, size in levels]
-
-    @staticmethod
-    def _all_below(levels: Sequence[tuple[float, float]], price_limit: float, size_limit: float) -> bool:
-        """Return whether all prices and sizes, none of them negative, are below their limits."""
-        # One sum over everything settles nearly all cases for half of what two maxima cost.
-        if sum(chain.from_iterable(levels)) < min(price_limit, size_limit):
-            return True
-        return all(price < price_limit and size < size_limit for price, size in levels)

@@ -4,8 +4,7 @@ Source: Binance Spot, "WebSocket Streams"; Binance USD-M Futures, "WebSocket Mar
 """
 
 import re
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -15,11 +14,9 @@ from binance_proxy.adapters.binance.symbols import slashed
 from binance_proxy.application.ports import FrameRejected
 from binance_proxy.domain.errors import ScaleError, TickRejected
 from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS, Instrument, Market
-from binance_proxy.domain.scale import INT64_MAX, FloatLevels, to_units
+from binance_proxy.domain.printed import FIRST_MICROSECOND
+from binance_proxy.domain.scale import INT64_MAX, to_units
 from binance_proxy.domain.tick import BookSnapshot, Levels, QuoteTick, Side, TradeTick, check_trade
-
-FIRST_MICROSECOND = 10**14
-"""Times below this are ms (until the year 5138), times from it on are µs (since 1973)."""
 
 ROUTES = 10_000
 """How many beginnings of frames are remembered; there is one for each stream of each pair."""
@@ -27,11 +24,14 @@ ROUTES = 10_000
 _NAME_AT = len('{"stream":"')
 _HEAD = re.compile(rb'\s*\{\s*"stream"\s*:\s*"([^"@]+)@([^"]*)"')
 _ON_BOOK = {None, "MARKET"}
+_SHAPE = bytes(ord("0") if byte in b"0123456789" else byte for byte in range(256))
 
 _Id: TypeAlias = Annotated[int, Meta(ge=0, le=INT64_MAX)]
-_FloatId: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # a lax decoder reads 2e3 by way of a float
+# A lax decoder reads 2e3 by way of a float, which is exact below 2**53.
+_LaxPositive: TypeAlias = Annotated[int, Meta(gt=0, le=2**53 - 1)]
+_LaxId: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+_LaxLevels = tuple[tuple[_LaxPositive, _LaxId], ...]
 _TextLevels = list[tuple[str, str]]
-_FloatLevels = list[tuple[float, float]]
 
 
 class _Trade(Struct, gc=False):
@@ -60,13 +60,13 @@ class _AggregatedTrade(Struct, gc=False):
 class _Depth(Struct, gc=False):
     e: Literal["depthUpdate"]
     s: str
-    E: _FloatId
-    U: _FloatId
-    u: _FloatId
-    b: _FloatLevels
-    a: _FloatLevels
-    pu: _FloatId | None = None
-    T: _FloatId | None = None
+    E: _LaxId
+    U: _LaxId
+    u: _LaxId
+    b: _LaxLevels
+    a: _LaxLevels
+    pu: _LaxId | None = None
+    T: _LaxId | None = None
 
 
 class _ExactDepth(Struct, gc=False):
@@ -115,15 +115,22 @@ _decode_rest_depth = msgspec.json.Decoder(_RestDepth).decode
 class _Known:
     """An instrument, and what its numbers are multiplied by."""
 
-    __slots__ = ("instrument", "levels", "resolution_ns", "symbol", "ts_event")
+    __slots__ = ("instrument", "price_end", "resolution_ns", "size_end", "symbol", "too_fine", "ts_event")
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
         self.symbol = instrument.symbol.replace("/", "")
-        self.levels = FloatLevels(instrument.price_precision, instrument.size_precision)
+        self.price_end = b'e%d","' % instrument.price_precision
+        self.size_end = b'e%d"]' % instrument.size_precision
+        self.too_fine = b"." + b"0" * (min(instrument.price_precision, instrument.size_precision) + 1)
         self.resolution_ns = instrument.time_resolution_ns
         self.ts_event = 0
         """The venue's clock when it was last heard."""
+
+
+_Reader: TypeAlias = Callable[[bytes, _Known, int], TradeTick | QuoteTick]
+_Route: TypeAlias = tuple[_Known, _Reader | None]
+"""Whose a frame is, and what reads it; `None` if nobody does, for it is of a stream that is not recorded."""
 
 
 class BinanceFrames:
@@ -133,7 +140,10 @@ class BinanceFrames:
         """Decode frames of these instruments; those of others are rejected."""
         self.market = market
         self._known = {known.symbol.lower().encode(): known for known in map(_Known, instruments)}
-        self._routes: dict[bytes, tuple[_Known, bytes]] = {}
+        self._routes: dict[bytes, _Route] = {}
+        self._readers: dict[bytes, _Reader] = {
+            b"trade": self._trade, b"depth": self._quote, b"aggTrade": self._aggregated_trade,
+        }  # fmt: skip
 
     def with_instruments(self, instruments: Iterable[Instrument]) -> "BinanceFrames":
         """Return a decoder of the same market for these instruments."""
@@ -182,8 +192,8 @@ class BinanceFrames:
             route = self._routes.get(raw[: raw.find(b'"', _NAME_AT)]) or self._route(raw)
             if route is None:
                 return self._snapshot(raw, ts_recv, home)
-            known, stream = route
-            tick = self._tick(stream, raw, known, ts_recv)
+            known, read = route
+            tick = read(raw, known, ts_recv) if read else None
         except msgspec.ValidationError as error:
             raise FrameRejected("missing or wrong field", str(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -194,29 +204,21 @@ class BinanceFrames:
             known.ts_event = tick.ts_event
         return tick
 
-    def _route(self, raw: bytes) -> tuple[_Known, bytes] | None:
-        """Return whose frame it is and of which stream, and remember how such frames begin."""
+    def _route(self, raw: bytes) -> _Route | None:
+        """Return whose frame it is and what reads it, and remember how such frames begin."""
         head = _HEAD.match(raw)
         if head is None:
             return None
         known = self._known.get(head[1].lower())
         if known is None:
             raise FrameRejected("unknown symbol", f"{head[1].decode(errors='replace')} is not being recorded")
-        route = known, head[2].partition(b"@")[0]
+        route = known, self._readers.get(head[2].partition(b"@")[0])
         if len(self._routes) < ROUTES:
             self._routes[raw[: head.end() - 1]] = route
         return route
 
-    def _tick(self, stream: bytes, raw: bytes, known: _Known, ts_recv: int) -> TradeTick | QuoteTick | None:
-        if stream == b"trade":
-            return self._trade(_decode_trade(raw).data, known, ts_recv)
-        if stream == b"depth":
-            return self._quote(raw, known, ts_recv)
-        if stream == b"aggTrade":
-            return self._aggregated_trade(_decode_aggregated_trade(raw).data, known, ts_recv)
-        return None
-
-    def _trade(self, trade: _Trade, known: _Known, ts_recv: int) -> TradeTick:
+    def _trade(self, raw: bytes, known: _Known, ts_recv: int) -> TradeTick:
+        trade = _decode_trade(raw).data
         instrument = _same_symbol(known, trade.s)
         if trade.X is not None and self.market is Market.SPOT:
             raise FrameRejected("frame of another market", f"trade {trade.t} is not of spot")
@@ -233,7 +235,8 @@ class BinanceFrames:
             )
         )
 
-    def _aggregated_trade(self, trade: _AggregatedTrade, known: _Known, ts_recv: int) -> TradeTick:
+    def _aggregated_trade(self, raw: bytes, known: _Known, ts_recv: int) -> TradeTick:
+        trade = _decode_aggregated_trade(raw).data
         instrument = _same_symbol(known, trade.s)
         if trade.l < trade.f:
             raise TickRejected(
@@ -255,16 +258,12 @@ class BinanceFrames:
 
     def _quote(self, raw: bytes, known: _Known, ts_recv: int) -> QuoteTick:
         depth: _Depth | _ExactDepth
-        bids = asks = None
-        start = raw.find(b"[")
-        if known.levels.are_plain(raw) and b"." not in raw[:start]:
-            with suppress(msgspec.ValidationError):  # the exact decoder says what is wrong, if anything is
-                depth = _decode_depth(raw).data
-                if raw.count(b'"', start) == 4 * (len(depth.b) + len(depth.a)) + 2:  # all are text
-                    bids, asks = known.levels.to_units(depth.b), known.levels.to_units(depth.a)
-        if bids is None or asks is None:
-            depth = _decode_exact_depth(raw).data
-            bids, asks = _levels(depth.b, known.instrument), _levels(depth.a, known.instrument)
+        plain = _plain_depth(raw, known)
+        if plain is not None:
+            depth, bids, asks = plain, plain.b, plain.a
+        else:  # the exact decoder says what is wrong, if anything is
+            depth = exact = _decode_exact_depth(raw).data
+            bids, asks = _levels(exact.b, known.instrument), _levels(exact.a, known.instrument)
         if depth.u < depth.U or (depth.pu is not None and depth.pu >= depth.U):
             raise TickRejected(f"update {depth.u} has ids that run backwards")
         if (depth.pu is None) is (self.market is Market.USDM):
@@ -304,6 +303,30 @@ class BinanceFrames:
             bids=bids,
             asks=asks,
         )
+
+
+def _plain_depth(raw: bytes, known: _Known) -> _Depth | None:
+    """Return an update with its levels in units, all read in C; `None` if they have to be read one by one.
+
+    With 8 decimals ``"61837.63"`` is made ``"61837.63e8"``, which a lax decoder takes for the int
+    6183763000000. That is exact: it refuses what is not whole, or not below 2**53. Only digits that are too
+    far behind for a float would be lost, so there may be none behind the last place of the precision.
+    """
+    start = raw.find(b"[")
+    head, levels = raw[:start], raw[start:]
+    if b"." in head or b"\\" in levels or known.too_fine in levels.translate(_SHAPE):
+        return None
+    scaled = levels.replace(b'","', known.price_end).replace(b'"]', known.size_end)
+    try:
+        depth = _decode_depth(head + scaled).data
+    except msgspec.ValidationError:
+        return None
+    # Every number is text, and has its exponent.
+    count = len(depth.b) + len(depth.a)
+    ends = len(known.price_end) + len(known.size_end) - len(b'",""]')
+    if len(scaled) - len(levels) != count * ends or levels.count(b'"') != 4 * count + 2:
+        return None
+    return depth
 
 
 def _time(known: _Known, time: int) -> int:
