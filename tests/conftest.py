@@ -1,5 +1,6 @@
 """What every test folder shares."""
 
+import signal
 from collections.abc import AsyncIterator
 from itertools import count
 
@@ -10,6 +11,9 @@ from hypothesis import settings
 
 from binance_proxy.adapters.embedded.postgres import open_postgres
 from binance_proxy.adapters.timescale.schema import migrate
+
+# A worker of pytest-xdist ignores SIGINT, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no fault of the code, and a stopwatch would make a property fail now and then.
 settings.register_profile("steady", deadline=None, print_blob=True)

@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 
 import pytest
+from msgspec.structs import replace
 
 from binance_proxy.adapters.ccxt.feed import UnifiedFeed
 from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.simulated.feed import SimulatedFeed
 from binance_proxy.adapters.simulated.settings import Simulation
 from binance_proxy.adapters.system.clock import SystemClock
-from binance_proxy.application.ports import MarketFeed, TrackedPair
+from binance_proxy.application.ports import FeedRejected, MarketFeed, TrackedPair
 from binance_proxy.domain.book_sync import BookSync
 from binance_proxy.domain.instrument import Instrument, Market
 from binance_proxy.domain.tick import BadFrame, BookSnapshot, Disconnect, MarketEvent, QuoteTick, TradeTick
@@ -199,6 +200,17 @@ async def test_closing_the_generator_ends_all_tasks_and_sockets(
 
 def ours(tasks: set[asyncio.Task[object]]) -> set[asyncio.Task[object]]:
     return {task for task in tasks if "ccxt" in repr(task)}
+
+
+async def test_one_pair_that_is_refused_does_not_end_the_others(sandboxes: Sandboxes) -> None:
+    feed = await sandboxes.feed()
+    instruments = await described(feed)
+    gone = replace(instruments[0], symbol="NO/SUCH")
+    events = await read(feed, [*instruments, gone], 300)
+    assert [event.instruments for event in events if isinstance(event, Disconnect)] == [(gone,)]
+    assert {event.instrument for event in events if isinstance(event, TradeTick)} == set(instruments)
+    with pytest.raises(FeedRejected, match="NO/SUCH"):
+        await read(feed, [gone], 2)
 
 
 async def test_a_stream_of_nothing_ends(sandboxes: Sandboxes) -> None:

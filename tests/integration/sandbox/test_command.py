@@ -34,7 +34,7 @@ def test_a_simulated_market_says_that_it_is_made_up(tmp_path):
             ("BTCUSDT", "simulated"), ("XRPUSDT", "simulated"),
         ]  # fmt: skip
         assert "ws://127.0.0.1:" in said
-        assert "feed.binance.rest_url" in said
+        assert "feed.ccxt.rest_url" in said
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE_S)

@@ -113,13 +113,21 @@ class TestNumberingAnew:
         assert one.take(900, at_ms=120_000)
         assert one.of.numbering == 1
 
-    def test_gaps_of_the_old_numbering_are_not_filled_by_the_new(self) -> None:
+    def test_gaps_of_the_old_numbering_are_lost_and_not_filled_by_the_new(self) -> None:
         one = Told()
         for id_ in (1, 5, 9):
             one.take(id_, at_ms=id_)
         for id_ in (1, 2, 3, 4, 5, 6, 7, 8):
             one.take(id_, at_ms=10_000 + id_)
-        assert one.told == [(2, 4, OPEN), (6, 8, OPEN)]
+        assert one.told == [(2, 4, OPEN), (6, 8, OPEN), (2, 4, LOST), (6, 8, LOST)]
+
+    def test_a_tick_that_was_asked_for_says_nothing_about_the_numbering(self) -> None:
+        one = Told()
+        for id_ in (1, 5, 9):
+            one.take(id_, at_ms=id_)
+        assert one.of.take(3, 3, trade(3, 60_000), is_past=True)
+        assert one.of.numbering == 0
+        assert one.of.open_gaps == 2
 
     @given(
         st.lists(

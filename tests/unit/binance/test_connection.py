@@ -153,6 +153,54 @@ def test_a_lost_line_is_a_disconnect_and_the_next_one_brings_everything_and_new_
     run(work)
 
 
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_a_book_that_was_asked_for_before_the_line_was_lost_is_not_believed(is_behind: bool) -> None:
+    """However late its answer comes, and however late the reader hears of the loss."""
+
+    async def work(venue: ScriptedVenue) -> None:
+        async with reading(venue, prints=False) as one:
+            await asyncio.sleep(5)
+            venue.hold.clear()
+            one.feed.resync(ETH)
+            await asyncio.sleep(5)
+            books = len(one.of(BookSnapshot))
+            one.is_stalled = is_behind
+            venue.say(trade(1))
+            await asyncio.sleep(1)
+            venue.is_refusing = AWAY
+            venue.links[0].end("cut")
+            await asyncio.sleep(1)
+            venue.hold.set()
+            await asyncio.sleep(100)
+            one.is_stalled = False
+            await asyncio.sleep(100)
+            assert len(one.disconnects) == 1
+            assert len(one.of(BookSnapshot)) == books
+            venue.is_refusing = None
+            await asyncio.sleep(100)
+            assert len(one.of(BookSnapshot)) == books + 1
+
+    run(work)
+
+
+def test_a_line_that_brings_no_updates_of_one_pair_is_replaced_without_a_word() -> None:
+    async def work(venue: ScriptedVenue) -> None:
+        async with reading(venue) as one:
+            await asyncio.sleep(20)
+            venue.links[0].names.remove("ethusdt@depth@100ms")  # all else goes on
+            for _ in range(6):
+                one.feed.resync(ETH)
+                await asyncio.sleep(10)
+            assert len(venue.links) == 2
+            assert venue.links[0].is_closed
+            assert one.disconnects == []
+            assert one.of(QuoteTick)[-1].last_update_id >= one.printed - 1
+            for ids in (one.ids(), one.ids(SOL)):
+                assert ids == list(range(ids[0], ids[0] + len(ids)))
+
+    run(work)
+
+
 def test_pauses_grow_at_random_up_to_the_longest_and_begin_short_after_a_steady_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -516,6 +564,16 @@ def test_a_mistake_of_our_own_ends_the_stream_loudly() -> None:
 
     async def work(venue: ScriptedVenue) -> None:
         venue.is_refusing = ZeroDivisionError("a mistake")  # type: ignore[assignment]
+        one = Reading(venue, CARE)
+        with pytest.raises(ZeroDivisionError):
+            await one.read([ETH])
+
+    run(work)
+
+
+def test_a_mistake_while_a_book_is_fetched_ends_the_stream_loudly() -> None:
+    async def work(venue: ScriptedVenue) -> None:
+        venue._say = lambda _path, _parameters: ZeroDivisionError("a mistake")
         one = Reading(venue, CARE)
         with pytest.raises(ZeroDivisionError):
             await one.read([ETH])

@@ -212,3 +212,70 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     out = [passed for number in range(1, 200) for passed in handover.new(trade(number))]
     assert ids(out) == list(range(1, 200))
     assert handover.agreed
+
+
+def test_what_one_connection_skips_is_taken_from_the_other_however_late() -> None:
+    handover, out = Handover(), []
+    for source, number in (
+        ("old", 100), ("old", 101), ("new", 101), ("new", 102), ("old", 102), ("old", 103), ("new", 103),
+        ("new", 105), ("old", 104), ("old", 105), ("new", 104), ("old", 107), ("new", 106), ("new", 107),
+    ):  # fmt: skip
+        out += take(handover, source, trade(number))
+    assert ids(out) == [100, 101, 102, 103, 105, 104, 107, 106]
+
+
+@pytest.mark.parametrize("left", ["old", "new"])
+def test_what_was_skipped_is_taken_from_the_one_that_is_left(left: str) -> None:
+    handover, out = Handover(), []
+    other = "new" if left == "old" else "old"
+    for source, number in (("old", 1), ("new", 1), (other, 2), (other, 4), (other, 5)):
+        out += take(handover, source, trade(number))
+    if left == "old":
+        handover.give_up()
+    else:
+        assert handover.finish() == ()
+    out += [passed for number in (2, 3, 4, 5, 6) for passed in handover.rest(trade(number))]
+    assert ids(out) == [1, 2, 4, 5, 3, 6]
+    assert handover.is_over
+
+
+@given(overlaps(), st.data())
+def test_messages_that_one_of_them_drops_are_not_lost(overlap, data: st.DataObject) -> None:
+    """Once both agree; before that the old one alone is believed."""
+    truth, arrivals, _, _ = overlap
+    old = [key_of(tick) for source, tick in arrivals if source == "old"]
+    both = [key_of(tick) for source, tick in arrivals if source == "new" and key_of(tick) in old]
+    dropped = set(data.draw(st.lists(st.sampled_from(both), max_size=5))) if both else set()
+    first: dict[Lane, int] = {}
+    for lane, number in both:
+        first.setdefault(lane, number)
+    dropped -= set(first.items())  # the new one has to begin with what the old one has brought
+    handover = Handover()
+    out = [
+        passed
+        for source, tick in arrivals
+        if source == "old" or key_of(tick) not in dropped
+        for passed in take(handover, source, tick)
+    ]
+    out += handover.finish()
+    found = list(map(key_of, out))
+    assert len(found) == len(set(found))
+    assert set(found) == set(map(key_of, truth))
+
+
+def test_what_was_passed_on_before_there_were_two_is_a_double() -> None:
+    handover = Handover()
+    assert ids(handover.old(quote(10, 12))) == [12]
+    assert [handover.new(tick) for tick in (quote(7, 9), quote(8, 11), quote(10, 12))] == [(), (), ()]
+    assert ids(handover.new(quote(12, 14))) == [14]
+
+
+def test_a_venue_that_numbers_anew_ends_the_wait_for_the_other_one() -> None:
+    handover = Handover()
+    for number in (1_000_000, 1_000_001):
+        handover.old(trade(number))
+    handover.finish()
+    assert handover.rest(trade(999_999)) == ()
+    assert not handover.is_over
+    assert ids([*handover.rest(trade(1)), *handover.rest(trade(2))]) == [1, 2]
+    assert handover.is_over

@@ -1,12 +1,14 @@
 """What Binance's answers are turned into, and which answers are not believed."""
 
+import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from binance_proxy.adapters.binance.history import INTERVALS, BinanceHistory
+from binance_proxy.adapters.binance.history import INTERVALS, REFUSED_S, BinanceHistory
 from binance_proxy.adapters.binance.rest import PAGE, BinanceRest
 from binance_proxy.adapters.binance.transport import Answer
 from binance_proxy.adapters.binance.weight import WeightLimiter
@@ -19,6 +21,7 @@ from contract.market_store import ETH, MS
 from rest_venue import RestVenue
 from scripted import ETH as LISTED
 from scripted import ScriptedTransport, answer, ok
+from warp import warp
 
 US = 1_000
 IN_US = replace(ETH, time_resolution_ns=US)
@@ -113,13 +116,84 @@ async def test_holes_near_each_other_are_filled_from_one_page() -> None:
     assert [parameters["fromId"] for _, parameters in transport.asked] == ["1000"]
 
 
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        ("/api/v3/historicalTrades", lambda one: trades_of(one, 1_500, 1_502)),
+        ("/api/v3/aggTrades", lambda one: trades_of(one, 1_500, 1_502)),
+        ("/api/v3/klines", lambda one: candles_of(one, timeframe="1s")),
+    ],
+    ids=["single", "aggregated", "candles"],
+)
+async def test_a_page_that_was_wrong_once_is_asked_for_again(path: str, method: Any) -> None:
+    """A full page is kept; one that is wrong would else be given again for ever."""
+    venue = RestVenue(past(*range(9_000)), gives_single_trades="agg" not in path)
+    spoiled = []
+
+    def say(asked: str, parameters: Mapping[str, str]) -> Answer:
+        said = venue(asked, parameters)
+        if asked != path or spoiled or parameters["limit"] == "1":
+            return said
+        rows = json.loads(said.body)
+        spoiled.append(rows)
+        for row in rows:
+            if isinstance(row, dict):
+                row |= {"qty": "0", "q": "0"}
+            else:
+                row[5] = "-1"
+        return ok(rows)
+
+    history, _ = history_of(say)
+    with pytest.raises((HistoryUnavailable, HistoryRejected)):
+        await method(history)
+    assert len(spoiled) == 1
+    assert await method(history)
+
+
+@pytest.mark.parametrize("gives_single_trades", [True, False])
+async def test_rows_that_nobody_wants_may_be_impossible(gives_single_trades: bool) -> None:
+    everything = past(*range(900, 4_000))
+    venue = RestVenue(everything, gives_single_trades=gives_single_trades)
+
+    def say(path: str, parameters: Mapping[str, str]) -> Answer:
+        said = venue(path, parameters)
+        if said.status != 200:
+            return said
+        rows = json.loads(said.body)
+        for row in rows:
+            if row.get("id", row.get("f")) not in range(1_400, 1_600):
+                row |= {"qty": "0", "q": "0"}
+        return ok(rows)
+
+    found = await trades_of(history_of(say)[0], 1_500, 1_510)
+    assert found
+    if gives_single_trades:
+        assert found == plain(everything[600:611])
+
+
+def test_single_trades_that_were_refused_are_asked_for_again_after_an_hour() -> None:
+    async def work() -> None:
+        venue = RestVenue(past(*range(900, 9_000)), gives_single_trades=False)
+        history, transport = history_of(venue)
+        await trades_of(history, 5_000, 5_002)
+        await asyncio.sleep(REFUSED_S - 10)
+        venue.gives_single_trades = True
+        assert plain(await trades_of(history, 5_000, 5_002)) != plain(past(5_000, 5_001, 5_002))
+        await asyncio.sleep(20)
+        assert await trades_of(history, 5_000, 5_002) == plain(past(5_000, 5_001, 5_002))
+        singles = [path for path, _ in transport.asked if path.endswith("historicalTrades")]
+        assert len(singles) == 2
+
+    warp(work())
+
+
 async def test_the_way_to_aggregated_trades_is_remembered() -> None:
     history, transport = history_of(RestVenue(past(*range(900, 9_000)), gives_single_trades=False))
     await trades_of(history, 5_000, 5_000)
     asked = len(transport.asked)
     await trades_of(history, 5_001, 5_002)
     singles = [path for path, _ in transport.asked if path.endswith("historicalTrades")]
-    assert len(singles) == 1  # the refusal holds for good
+    assert len(singles) == 1  # the refusal holds for a while
     assert len(transport.asked) - asked <= 2
 
 

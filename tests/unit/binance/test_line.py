@@ -302,3 +302,24 @@ def test_the_end_of_a_link_is_told_once_and_nothing_comes_behind_it() -> None:
         assert len(one.link.said) == before
 
     on_a_line(work)
+
+
+def test_a_mistake_of_our_own_ends_it_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A line that says nothing any more, or is not watched any more, would look alive."""
+
+    async def work(one: Opened) -> None:
+        await asyncio.sleep(1)
+
+        def send(_text: str) -> None:
+            raise RuntimeError("a mistake")
+
+        one.link.send = send  # type: ignore[method-assign]
+        one.line.subscribe(["solusdt@trade"])
+        await asyncio.sleep(1)
+        assert one.line.gone.is_set()
+        assert "a mistake" in str(one.line.ended)
+        assert one.link.is_closed
+
+    on_a_line(work)
+    (said,) = caplog.records
+    assert said.exc_info

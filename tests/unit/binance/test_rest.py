@@ -34,11 +34,13 @@ class Scale(WeightLimiter):
     def __init__(self) -> None:
         super().__init__()
         self.taken: list[int] = []
+        self.urgent: list[int] = []
         self.told: list[int] = []
 
-    async def take(self, weight: int) -> None:
+    async def take(self, weight: int, *, urgent: bool = False) -> None:
         self.taken.append(weight)
-        await super().take(weight)
+        self.urgent += [weight] * urgent
+        await super().take(weight, urgent=urgent)
 
     def answered(self, status: int, headers: Any) -> None:
         self.told.append(status)
@@ -61,6 +63,7 @@ def test_depth_is_the_raw_answer_and_weighs_by_its_levels(limit: int, weight: in
     assert warp(rest.depth("ETHUSDT", limit)) == b'{"lastUpdateId": 1, "bids": [], "asks": [["1", "2"]]}'
     assert transport.asked == [("/api/v3/depth", {"symbol": "ETHUSDT", "limit": str(limit)})]
     assert (scale.taken, scale.told) == ([weight], [200])
+    assert scale.urgent == [weight]
 
 
 def test_single_trades() -> None:
@@ -78,6 +81,7 @@ def test_single_trades() -> None:
         ("/api/v3/trades", {"symbol": "ETHUSDT", "limit": "10"}),
     ]
     assert scale.taken == [25, 25]
+    assert scale.urgent == []
 
 
 def test_aggregated_trades() -> None:
@@ -200,6 +204,36 @@ def test_full_pages_of_candles_are_kept() -> None:
     warp(work())
 
 
+@pytest.mark.parametrize("first", [6, 8])
+def test_a_page_that_is_not_what_was_asked_for_is_not_kept(first: int) -> None:
+    async def work() -> None:
+        wrong = [TRADE | {"id": first}, TRADE | {"id": first + 1}]
+        right = [TRADE, TRADE | {"id": 8}]
+        rest, transport, _ = rest_of(ok(wrong), ok(right))
+        found = [await rest.historical_trades("ETHUSDT", 7, limit=2) for _ in range(3)]
+        assert [page[0].id for page in found] == [first, 7, 7]
+        assert len(transport.asked) == 2
+
+    warp(work())
+
+
+def test_what_is_forgotten_is_asked_again_and_nothing_else() -> None:
+    async def work() -> None:
+        rest, transport, _ = rest_of(*[ok([TRADE])] * 3)
+        for code in ("ETHUSDT", "SOLUSDT"):
+            await rest.historical_trades(code, 7, limit=1)
+        rest.forget("ETHUSDT")
+        for code in ("ETHUSDT", "SOLUSDT"):
+            await rest.historical_trades(code, 7, limit=1)
+        assert [parameters["symbol"] for _, parameters in transport.asked] == [
+            "ETHUSDT",
+            "SOLUSDT",
+            "ETHUSDT",
+        ]
+
+    warp(work())
+
+
 def test_answers_are_kept_up_to_so_many_bytes_the_last_used_ones() -> None:
     kept = KeptAnswers(10)
     for name in ("a", "b", "c"):
@@ -210,6 +244,9 @@ def test_answers_are_kept_up_to_so_many_bytes_the_last_used_ones() -> None:
     assert kept.size == 5
     kept.put(("d", ()), b"z" * 11)
     assert kept.get(("d", ())) is None
+    assert kept.size == 5
+    kept.put(("e", (("symbol", "ETH"), ("limit", "1"))), b"zz")
+    kept.drop(("symbol", "ETH"))
     assert kept.size == 5
 
 
@@ -243,6 +280,24 @@ def test_a_failed_listing_is_not_kept() -> None:
         assert await rest.listings() == {"ETH/USDT": ETH}
 
     warp(work())
+
+
+def test_where_no_new_listing_can_be_had_the_old_one_does(caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        away = FeedUnavailable("exchangeInfo is down")
+        transport, scale = ScriptedTransport(listings=[[ETH], away, away, []]), Scale()
+        rest = BinanceRest(transport, scale)
+        for listed, pause_s in ((1, 3_601), (2, 59), (2, 2), (3, 61)):
+            assert await rest.listings() == {"ETH/USDT": ETH}
+            assert transport.listed == listed
+            await asyncio.sleep(pause_s)
+        assert await rest.listings() == {}
+        assert scale.urgent == [20] * 4
+
+    warp(work())
+    assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == [
+        "exchangeInfo is down"
+    ] * 2
 
 
 # Refusals

@@ -35,8 +35,10 @@ class Reader:
         self.ready.set()
         self.on_delivery: Callable[[Instrument], None] = lambda _: None
         rest = BinanceRest(self.transport, WeightLimiter(share=1.0))
-        self.snapshots = Snapshots(rest, 100, 8.0, self.until_ready, self.deliver)
+        self.snapshots = Snapshots(rest, 100, 8.0, self)
         self.updates_come = True
+        self.muted: list[Instrument] = []
+        self.errors: list[BaseException] = []
 
     async def until_ready(self, instrument: Instrument) -> None:
         await self.ready.wait()
@@ -45,6 +47,12 @@ class Reader:
         assert b"lastUpdateId" in body
         self.delivered.append((asyncio.get_running_loop().time(), instrument))
         self.on_delivery(instrument)
+
+    def mute(self, instrument: Instrument) -> None:
+        self.muted.append(instrument)
+
+    def broken(self, error: BaseException) -> None:
+        self.errors.append(error)
 
     async def update(self) -> None:
         """Be the stream that brings updates."""
@@ -60,6 +68,7 @@ def run(work: Callable[[Reader], Coroutine[object, object, None]], *script: Answ
         updating = asyncio.create_task(reader.update())
         await work(reader)
         updating.cancel()
+        assert reader.errors == []
         await reader.snapshots.close()
 
     warp(inside())
@@ -200,6 +209,58 @@ def test_a_forgotten_book_does_not_come_unless_it_is_wanted_again() -> None:
         assert len(reader.delivered) == len(OTHERS)
 
     run(work)
+
+
+def test_a_stream_that_stays_without_updates_while_books_are_wanted_is_mute() -> None:
+    """The trades show that there are updates; of the line nothing else would ever be noticed."""
+
+    async def work(reader: Reader) -> None:
+        reader.updates_come = False
+        for times, told in ((1, 0), (1, 0), (1, 1), (2, 1), (1, 2), (5, 2), (1, 3), (11, 3), (1, 4)):
+            for _ in range(times):
+                reader.snapshots.want(ETH)
+                await asyncio.sleep(20)
+            assert len(reader.muted) == told
+        reader.updates_come = True
+        reader.snapshots.want(ETH)
+        await asyncio.sleep(20)
+        reader.updates_come = False
+        for told in (4, 4, 5):
+            reader.snapshots.want(ETH)
+            await asyncio.sleep(20)
+            assert len(reader.muted) == told
+        assert set(reader.muted) == {ETH}
+
+    run(work)
+
+
+def test_a_quiet_market_is_not_mute() -> None:
+    async def work(reader: Reader) -> None:
+        reader.updates_come = False
+        for _ in range(2):
+            reader.snapshots.want(ETH)
+            await asyncio.sleep(100)
+        reader.snapshots.forget([ETH])  # a new line, of which nothing is known
+        reader.snapshots.want(ETH)
+        await asyncio.sleep(100)
+        assert len(reader.delivered) == 3
+        assert reader.muted == []
+
+    run(work, *[answer(503, b"down")] * 5)
+
+
+def test_our_own_mistake_is_told_and_the_book_can_be_wanted_again() -> None:
+    async def work(reader: Reader) -> None:
+        reader.snapshots.want(ETH)
+        await asyncio.sleep(10)
+        assert reader.delivered == []
+        assert [str(error) for error in reader.errors] == ["a mistake"]
+        reader.errors.clear()
+        reader.snapshots.want(ETH)
+        await asyncio.sleep(10)
+        assert len(reader.delivered) == 1
+
+    run(work, RuntimeError("a mistake"))
 
 
 @pytest.mark.parametrize(

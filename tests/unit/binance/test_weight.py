@@ -102,13 +102,16 @@ def test_refuses_a_limit_of_nothing() -> None:
 # The limiter
 
 
-def test_lets_through_in_the_order_that_they_came() -> None:
+@pytest.mark.parametrize(("limit", "urgent"), [(100, True), (132, False)])
+def test_lets_through_in_the_order_that_they_came(limit: int, urgent: bool) -> None:
+    """A quarter of the budget is for urgent ones only, so that the others have 50 of 66."""
+
     async def work() -> list[tuple[int, float]]:
-        limiter, done = WeightLimiter(share=0.5, limit=100), []
+        limiter, done = WeightLimiter(share=0.5, limit=limit), []
         loop = asyncio.get_running_loop()
 
         async def one(number: int, weight: int) -> None:
-            await limiter.take(weight)
+            await limiter.take(weight, urgent=urgent)
             done.append((number, loop.time() - START))
 
         await asyncio.gather(one(0, 50), one(1, 50), one(2, 1), one(3, 49), one(4, 1))
@@ -120,12 +123,12 @@ def test_lets_through_in_the_order_that_they_came() -> None:
 def test_one_who_is_cancelled_uses_nothing_and_holds_up_nobody() -> None:
     async def work() -> float:
         limiter = WeightLimiter(share=0.5, limit=100)
-        await limiter.take(50)
-        waiting = [asyncio.create_task(limiter.take(weight)) for weight in (50, 40)]
+        await limiter.take(50, urgent=True)
+        waiting = [asyncio.create_task(limiter.take(weight, urgent=True)) for weight in (50, 40)]
         await asyncio.sleep(1)
         waiting[0].cancel()
         await waiting[1]
-        await limiter.take(10)
+        await limiter.take(10, urgent=True)
         return asyncio.get_running_loop().time() - START
 
     assert warp(work()) == pytest.approx(WINDOW_S)
@@ -163,8 +166,8 @@ def test_an_answer_may_close_it(status: int, headers: dict[str, str], pause_s: f
 def test_a_ban_that_comes_while_somebody_waits_keeps_them_waiting() -> None:
     async def work() -> float:
         limiter = WeightLimiter(share=0.5, limit=100)
-        await limiter.take(50)
-        waiting = asyncio.create_task(limiter.take(1))
+        await limiter.take(50, urgent=True)
+        waiting = asyncio.create_task(limiter.take(1, urgent=True))
         await asyncio.sleep(10)
         limiter.answered(418, {"retry-after": "300"})
         await waiting
@@ -177,8 +180,97 @@ def test_takes_the_limit_that_the_venue_states() -> None:
     async def work() -> float:
         limiter = WeightLimiter(share=0.5)
         limiter.limit_is(100)
-        await limiter.take(50)
-        await limiter.take(1)
+        await limiter.take(50, urgent=True)
+        await limiter.take(1, urgent=True)
         return asyncio.get_running_loop().time() - START
 
     assert warp(work()) == pytest.approx(WINDOW_S)
+
+
+# Urgent ones
+
+
+async def asking(limiter: WeightLimiter, weight: int, *, urgent: bool = False) -> float:
+    """Ask without end; return the longest wait once cancelled."""
+    loop, longest = asyncio.get_running_loop(), 0.0
+    try:
+        while True:
+            began = loop.time()
+            await limiter.take(weight, urgent=urgent)
+            longest = max(longest, loop.time() - began)
+            await asyncio.sleep(0.15)
+    except asyncio.CancelledError:
+        return longest
+
+
+def test_whoever_asks_without_end_leaves_urgent_requests_their_reserve() -> None:
+    async def work() -> list[float]:
+        limiter, loop, waits = WeightLimiter(share=0.5), asyncio.get_running_loop(), []
+        repair = asyncio.create_task(asking(limiter, 25))
+        for _ in range(20):
+            await asyncio.sleep(40)
+            began = loop.time()
+            await limiter.take(250, urgent=True)
+            waits.append(loop.time() - began)
+        repair.cancel()
+        assert await repair < 2 * WINDOW_S
+        return waits
+
+    assert warp(work()) == [0] * 20
+
+
+def test_an_urgent_request_above_the_reserve_is_not_overtaken_for_ever() -> None:
+    """The reserve of a small budget is small; what waits already is reserved too."""
+
+    async def work() -> float:
+        limiter, loop = WeightLimiter(share=0.1), asyncio.get_running_loop()
+        repair = asyncio.create_task(asking(limiter, 25))
+        await asyncio.sleep(300)
+        began = loop.time()
+        async with asyncio.timeout(10 * WINDOW_S):
+            await limiter.take(250, urgent=True)
+        waited = loop.time() - began
+        repair.cancel()
+        return waited
+
+    assert warp(work()) <= WINDOW_S
+
+
+def test_a_reserve_is_kept_of_what_others_on_this_address_leave_too() -> None:
+    window = WeightWindow(share=0.5, limit=100)
+    window.report(80, START)
+    assert window.wait_s(5, START, reserve=10) == 0
+    assert window.wait_s(6, START, reserve=10) == WINDOW_S
+    assert window.wait_s(6, START) == 0
+
+
+def test_one_who_gives_up_does_not_reserve_any_more() -> None:
+    async def work() -> float:
+        limiter, loop = WeightLimiter(share=0.5, limit=100), asyncio.get_running_loop()
+        await limiter.take(30, urgent=True)
+        urgent = asyncio.create_task(limiter.take(50, urgent=True))
+        await asyncio.sleep(1)
+        urgent.cancel()
+        await asyncio.wait({urgent})
+        began = loop.time()
+        await limiter.take(8)
+        return loop.time() - began
+
+    assert warp(work()) == 0
+
+
+def test_a_long_wait_is_told_of_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        limiter = WeightLimiter(share=0.5, limit=100)
+        await limiter.take(10, urgent=True)
+        await asyncio.sleep(WINDOW_S - 4)
+        await limiter.take(40, urgent=True)
+        await limiter.take(10, urgent=True)
+        assert caplog.records == []  # 4 s are not long
+        await asyncio.gather(*(limiter.take(25, urgent=True) for _ in range(4)))
+
+    warp(work())
+    assert [record.getMessage() for record in caplog.records] == [
+        "a request waits 57 s for request weight",
+        "a request waits 118 s for request weight",
+    ]

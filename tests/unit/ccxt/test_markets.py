@@ -58,10 +58,15 @@ def test_units_have_the_decimals_that_the_steps_need(
 
 @pytest.mark.parametrize(
     "changed",
-    [{"spot": False}, {"symbol": "BTC/USD:USD"}, {"symbol": "btc/usd"}, {"price": 1e-13}],
+    [{"spot": False}, {"active": False}, {"symbol": "BTC/USD:USD"}, {"symbol": "btc/usd"}, {"price": 1e-13}],
 )
 def test_what_cannot_be_recorded_is_none(changed: dict[str, Any]) -> None:
     assert instrument_of(market(**changed), "kraken", TICK_SIZE) is None
+
+
+@pytest.mark.parametrize("active", [True, None])
+def test_a_market_of_which_nothing_else_is_said_is_traded(active: bool | None) -> None:
+    assert instrument_of(market(active=active), "kraken", TICK_SIZE) is not None
 
 
 @pytest.mark.parametrize(

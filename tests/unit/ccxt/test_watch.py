@@ -1,8 +1,8 @@
 """How ccxt is asked, and what becomes of its errors; ccxt itself is played by a script."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,10 +13,10 @@ from binance_proxy.adapters.ccxt.inbox import Inbox
 from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.ccxt.watch import Watch
 from binance_proxy.application.ports import FeedRejected
-from binance_proxy.domain.instrument import Instrument, Market
+from binance_proxy.domain.instrument import Instrument, Market, Stream
 from binance_proxy.domain.tick import BadFrame, BookSnapshot, Disconnect, MarketEvent, QuoteTick, TradeTick
 
-ETH = Instrument(venue="kraken", market=Market.SPOT, symbol="ETH/USDT")
+ETH, SOL = (Instrument(venue="kraken", market=Market.SPOT, symbol=f"{base}/USDT") for base in ("ETH", "SOL"))
 NOW = 1_760_000_000_000_000_000
 
 
@@ -194,9 +194,69 @@ async def test_a_book_that_cannot_be_used_is_not_passed_off_as_right() -> None:
     ]
 
 
-async def test_a_refusal_ends_the_watch() -> None:
+async def test_a_watch_ends_once_all_is_refused() -> None:
     with pytest.raises(FeedRejected, match="no such pair"):
         await watched([BadSymbol("no such pair")], [book(1.0)], lambda _: False)
+
+
+class OneRefused(ScriptedExchange):
+    """Refuses some of ETH after a few looks."""
+
+    def __init__(self, refused: Sequence[str]) -> None:
+        super().__init__([], [])
+        self.refused = refused
+        self.looks: Counter[tuple[str, str]] = Counter()
+
+    async def watch_trades(self, symbol: str) -> Any:
+        return [trade(await self._look("trades", symbol))]
+
+    async def watch_order_book(self, symbol: str) -> Any:
+        return book(float(await self._look("book", symbol)))
+
+    async def _look(self, what: str, symbol: str) -> int:
+        await asyncio.sleep(0.001)
+        self.looks[what, symbol] += 1
+        if symbol == "ETH/USDT" and what in self.refused and self.looks.total() > 10:
+            raise BadSymbol("delisted")
+        return self.looks[what, symbol]
+
+
+@pytest.mark.parametrize("refused", [("trades", "book"), ("trades",), ("book",)], ids=str)
+async def test_one_pair_that_is_refused_is_told_of_once_and_the_others_go_on(
+    refused: Sequence[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    exchange, events = OneRefused(refused), list[MarketEvent]()
+    books, failing = {one: WatchedBook(one) for one in (ETH, SOL)}, set()
+    for _ in range(2):  # as after silence, when all is watched anew
+        inbox = Inbox(100)
+        asking = Watch(exchange, Ccxt(), inbox, now=lambda: NOW, failing=failing, longest_pause_s=0.001)
+        task = asyncio.create_task(asking.run(books))
+        enough = len(events) + 100
+        async with asyncio.timeout(60):
+            while len(events) < enough:
+                events.extend(await inbox.take())
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait({task})
+    lost = kinds(events, Disconnect)
+    assert {event.instruments for event in lost} == {(ETH,)}
+    assert len(lost) <= 3 - len(refused)  # what is not refused comes for a moment when all is watched anew
+    last = max(number for number, event in enumerate(events) if isinstance(event, Disconnect))
+    assert {event.instrument for event in events[last + 1 :]} == {SOL}
+    (said,) = caplog.records
+    assert "kraken.spot.ethusdt is recorded no further" in said.getMessage()
+    assert {stream for one, stream in failing if one == ETH} == {Stream.TRADES, Stream.ORDERBOOK}
+
+
+async def test_a_mistake_of_our_own_is_met_by_the_reader() -> None:
+    class Mistaken(WatchedBook):
+        def feed(self, raw: Any, ts_recv: int) -> Any:
+            raise ZeroDivisionError("a mistake")
+
+    exchange = ScriptedExchange([], [book(1.0)])
+    asking = Watch(exchange, Ccxt(), Inbox(5), now=lambda: NOW, failing=set(), longest_pause_s=0.001)
+    with pytest.raises(ZeroDivisionError):
+        await asking.run({ETH: Mistaken(ETH)})
 
 
 async def test_nobody_asks_while_the_inbox_is_full() -> None:

@@ -150,7 +150,8 @@ def _for_people(instrument: Instrument, report: BackfillReport, timeframe: Timef
             yield f"[yellow]              {first} to {last}[/]"
     if timeframe is not None:
         differ = len(report.candles_differ)
-        yield f"candles       {report.candles_checked:,} of {timeframe} compared, {differ:,} differ"
+        compared = f"{report.candles_checked:,} of {timeframe} compared, {differ:,} differ"
+        yield "candles       " + (compared if report.candles_checked else f"no whole {timeframe} to compare")
         for one in report.candles_differ[:SHOWN]:
             yield f"[yellow]differs       {escape(_difference(instrument, one))}[/]"
 

@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.markup import escape
@@ -98,6 +98,8 @@ class _FromFiles:
 Where = Annotated[_Where, Parameter(name="*")]
 Json = Annotated[bool, Parameter(name="--json", negative=(), show_default=False)]
 
+Feed = Literal["simulated", "capture", "ccxt", "binance"]
+
 COMMON = Common()
 ANYWHERE = _Where()
 NO_FILES = _FromFiles()
@@ -105,7 +107,11 @@ NO_FILES = _FromFiles()
 
 @app.command
 def run(
-    *, feed: str | None = None, duration: float | None = None, json: Json = False, common: Common = COMMON
+    *,
+    feed: Feed | None = None,
+    duration: float | None = None,
+    json: Json = False,
+    common: Common = COMMON,
 ) -> int:
     """Record the feed: check, store, publish. Ctrl-C stops; what was accepted is stored first.
 

@@ -48,6 +48,7 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("repair.patience_s", 0, 3_600),
     ("repair.attempts", 1, 1_000),
     ("repair.longest_pause_s", 0, DAY_S),
+    ("repair.compare_s", 0.001, DAY_S),
     ("record.candle_interval_s", 0.001, DAY_S),
     ("record.snapshot_interval_s", 0.001, YEAR_S),
     ("record.buffer", 1, 1_000_000_000),
@@ -233,6 +234,7 @@ def _check(config: Config) -> None:
             raise ConfigError(f"{key} = {values[key]} is not from {least} to {most}")
     for key, beginnings in ADDRESSES.items():
         _check_venue_address(key, str(values[key]), beginnings)
+    _check_one_venue(values)
     for key, address in (
         ("publish.json.bind", config.publish.json.bind),
         ("publish.msgpack.bind", config.publish.msgpack.bind),
@@ -274,6 +276,16 @@ def _check_venue_address(key: str, url: str, beginnings: tuple[str, ...]) -> Non
     parts = urlsplit(url)
     if not (url.startswith(beginnings) and parts.hostname) or parts.path or parts.query:
         raise ConfigError(f"{key} = {url!r} is not an address such as {beginnings[0]}host, without a path")
+
+
+def _check_one_venue(values: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` if one host of a venue was changed and the other left: they would be two venues."""
+    usual: dict[str, Any] = dict(_values(Config()))
+    for section in ("feed.binance", "feed.ccxt"):
+        rest, stream = f"{section}.rest_url", f"{section}.stream_url"
+        if (values[rest] == usual[rest]) is not (values[stream] == usual[stream]):
+            left, changed = (stream, rest) if values[stream] == usual[stream] else (rest, stream)
+            raise ConfigError(f"{changed} was changed, and {left} was not: they have to be of one venue")
 
 
 def _check_address(key: str, address: str, *, insecure: bool) -> None:

@@ -13,7 +13,7 @@ from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Kept
 from binance_proxy.bridge.terminal import out, print_json, utc
 from binance_proxy.domain.candle import Candle, Timeframe
-from binance_proxy.domain.errors import BridgeError, ConfigError
+from binance_proxy.domain.errors import BookStale, BridgeError, ConfigError
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.order_book import OrderBook
@@ -113,7 +113,12 @@ async def book(config: Config, pick: Pick, *, levels: int, json: bool) -> None:
     """Show the order book as it was at the newest stored update."""
     async with _kept(config, "bridge book") as kept:
         instrument = await _instrument(kept, pick)
-        found = await latest_book(kept.store, instrument)
+        try:
+            found = await latest_book(kept.store, instrument)
+        except BookStale as error:
+            raise NothingStored(
+                f"the stored book misses updates, and is whole again with its next snapshot ({error})"
+            ) from error
     if found is None:
         raise NothingStored(f"no snapshot of the book of {instrument.name} was stored yet")
     bids, asks = found.depth(levels or None)
@@ -183,8 +188,9 @@ async def _instrument(kept: Kept, pick: Pick) -> Instrument:
         and pick.market in {None, one.market}
     ]
     if not meant:
-        there = ", ".join(sorted({one.symbol for one in recorded})) or "nothing yet"
-        raise NothingStored(f"{pick.pair} was never recorded here; recorded: {there}")
+        there = ", ".join(f"{one.symbol} ({one.venue} {one.market})" for one in recorded) or "nothing yet"
+        where = " ".join(word for word in (pick.venue, pick.market) if word) or "here"
+        raise NothingStored(f"{pick.pair} was never recorded {where}; recorded: {there}")
     if len(meant) > 1:
         places = ", ".join(f"--venue {one.venue} --market {one.market}" for one in meant)
         raise ConfigError(f"{pick.pair} was recorded in {len(meant)} places; say which: {places}")

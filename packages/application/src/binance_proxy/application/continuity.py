@@ -12,7 +12,7 @@ from binance_proxy.application.report import Report
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.gap import Gap, GapState, settle
 from binance_proxy.domain.instrument import Instrument, Stream
-from binance_proxy.domain.sequence import NUMBERED_BY_ONE, Arrival, Hole, IdSequence, KnownIds
+from binance_proxy.domain.sequence import NUMBERED_BY_ONE, Arrival, Hole, IdSequence, KnownIds, covered_ids
 from binance_proxy.domain.tick import Tick, TradeTick
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,11 @@ class Continuity:
         return self._ids.last_id is not None
 
     @property
+    def last_id(self) -> int | None:
+        """The highest id so far; `None` before any."""
+        return self._ids.last_id
+
+    @property
     def open_gaps(self) -> int:
         """Gaps that are neither repaired nor lost."""
         return sum(gap.state is GapState.OPEN for gap in self._gaps.values())
@@ -76,7 +81,7 @@ class Continuity:
         self._ts_event = max(self._ts_event, ts_event)
 
     def resume(
-        self, last_id: int, ts_event: int, gaps: Iterable[OpenGap] = (), recent: Sequence[TradeTick] = ()
+        self, last_id: int, ts_event: int, gaps: Iterable[OpenGap] = (), recent: Sequence[Tick] = ()
     ) -> None:
         """Go on behind the newest id of an earlier run; all others before it have come or are known to lack.
 
@@ -84,7 +89,7 @@ class Continuity:
             last_id: Of the newest tick that is stored.
             ts_event: Of the same tick.
             gaps: What an earlier run has left open. They are told of again when they close.
-            recent: The newest stored trades. A hole in them is told of, for a run that was killed may have
+            recent: The newest stored ticks. A hole in them is told of, for a run that was killed may have
                 stored what lay behind a hole and not that it was there.
         """
         self._ids.feed(min(0, last_id), last_id)
@@ -92,14 +97,14 @@ class Continuity:
         if not isinstance(self._ids, IdSequence):
             return
         known = [one for one in gaps if one.gap.first_id <= last_id + 1]  # others are of another numbering
-        recent = sorted((one for one in recent if matches_of(one)[1] <= last_id), key=matches_of)
+        recent = sorted((one for one in recent if _ids_of(one)[1] <= last_id), key=_ids_of)
         stored_or_known = IdSequence()
-        for trade in recent:
-            stored_or_known.feed(*matches_of(trade))
+        for tick in recent:
+            stored_or_known.feed(*_ids_of(tick))
         for one in known if recent else ():
             stored_or_known.feed(one.gap.first_id, one.gap.last_id)
         for first, last in stored_or_known.missing if recent else ():
-            behind = bisect_right(recent, last, key=lambda trade: matches_of(trade)[0])
+            behind = bisect_right(recent, last, key=lambda tick: _ids_of(tick)[0])
             if 0 < behind < len(recent):
                 hole = self._ids.expect(first, last)
                 self._open(hole, recent[behind], recent[behind - 1].ts_event)
@@ -120,12 +125,13 @@ class Continuity:
                 self._fill(ids.closed)
             here = last + 1
 
-    def take(self, first_id: int, last_id: int, tick: Tick) -> bool:
+    def take(self, first_id: int, last_id: int, tick: Tick, *, is_past: bool = False) -> bool:
         """Take the ids of a tick, tell of a hole they show, and return whether the tick is new.
 
-        Of holes that they fill `tell_repaired` tells, once the tick itself is on its way to the store.
+        Of holes that they fill `tell_repaired` tells, once the tick itself is on its way to the store. With
+        ``is_past`` the tick was asked for, and says nothing about how the venue numbers now.
         """
-        if self._is_anew(first_id, last_id, tick):
+        if not is_past and self._is_anew(first_id, last_id, tick):
             self._begin_anew(first_id)
         arrival = self._ids.feed(first_id, last_id)
         if arrival is Arrival.SEEN:
@@ -148,6 +154,21 @@ class Continuity:
             self._log(repaired)
             self._tell_of(repaired)
 
+    def reach(self, last_id: int, tick: Tick) -> None:
+        """Learn that the venue has got as far as an id, by a tick that it gave when it was asked.
+
+        What is missing up to there, the tick itself too, is a gap.
+        """
+        reached = self._ids.last_id
+        if isinstance(self._ids, IdSequence) and reached is not None and last_id > reached:
+            self._open(self._ids.expect(reached + 1, last_id), tick, self._ts_event or tick.ts_event)
+
+    def came(self, first_id: int, last_id: int) -> None:
+        """Learn that somebody else has brought a part of a gap."""
+        self._ids.feed(first_id, last_id)
+        self._fill(self._ids.closed)
+        self.tell_repaired()
+
     def missing_of(self, gap: Gap) -> Sequence[tuple[int, int]]:
         """Return the id ranges of a gap that have not come yet, lowest first."""
         hole = Hole(gap.first_id, gap.last_id)
@@ -161,7 +182,9 @@ class Continuity:
             return
         # Without a part the hole was forgotten: had it been filled, the gap would not be known any more.
         parts = self._ids.split(hole) or [hole]
-        for settled in settle(known, [(part.first_id, part.last_id) for part in parts]):
+        became = settle(known, [(part.first_id, part.last_id) for part in parts])
+        # What is lost is told first: the gap itself must not be called repaired before.
+        for settled in sorted(became, key=lambda gap: gap.state is not GapState.LOST):
             if settled.state is GapState.LOST:
                 self._gaps[Hole(settled.first_id, settled.last_id)] = settled
                 self._report.lost += 1
@@ -188,6 +211,7 @@ class Continuity:
         name = self._instrument.name
         log.warning("%s %s: the venue numbers anew, from %d on", name, self._stream, first_id)
         self.numbering += 1
+        self.give_up_all()  # nobody can ask for the old numbers any more
         self._ids = self._fresh_ids()
         self._gaps.clear()
 
@@ -218,3 +242,7 @@ class Continuity:
 
     def _fill(self, holes: Iterable[Hole]) -> None:
         self._filled += [self._gaps.pop(hole) for hole in holes if hole in self._gaps]
+
+
+def _ids_of(tick: Tick) -> tuple[int, int]:
+    return matches_of(tick) if isinstance(tick, TradeTick) else covered_ids(tick)

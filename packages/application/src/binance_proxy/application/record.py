@@ -166,22 +166,23 @@ class Recording:
         store, instrument = self._store, track.instrument
         trade = await newest(store, TradeTick, instrument)
         quote = await newest(store, QuoteTick, instrument)
-        recent: list[TradeTick] = []
+        async with aclosing(store.scan(Gap, instrument, 0, END_OF_TIME)) as found:
+            gaps = [gap async for gap in found if gap.state is not GapState.REPAIRED]
+        if quote is not None:
+            start = quote.ts_event - LOOK_BACK_NS
+            async with aclosing(store.scan(QuoteTick, instrument, start, END_OF_TIME)) as quotes:
+                updates = [one async for one in quotes]
+            track.resume_book(quote, [gap for gap in gaps if gap.stream is Stream.ORDERBOOK], updates)
         if trade is not None:
             starts = [one.period(trade.ts_event)[0] for one in self._timeframes]
             start = min(trade.ts_event - LOOK_BACK_NS, *starts)
             async with aclosing(store.scan(TradeTick, instrument, start, END_OF_TIME)) as trades:
                 recent = [one async for one in trades]
-        async with aclosing(store.scan(Gap, instrument, 0, END_OF_TIME)) as found:
-            gaps = [gap async for gap in found if gap.state is not GapState.REPAIRED]
-        for gap in gaps:
-            if gap.stream is Stream.ORDERBOOK and gap.state is GapState.OPEN:
-                track.call_lost(gap)  # nobody gives updates again, and the book of that run is no more
-        gaps = [gap for gap in gaps if gap.stream is Stream.TRADES]
-        unfilled = [OpenGap(gap, await self._unstored(gap)) for gap in gaps]
-        track.resume(trade, quote, unfilled, recent)
-        for gap in gaps:
-            repair.want(gap)
+            gaps = [gap for gap in gaps if gap.stream is Stream.TRADES]
+            unfilled = [OpenGap(gap, await self._unstored(gap)) for gap in gaps]
+            track.resume_trades(trade, unfilled, recent)
+            for gap in gaps:
+                repair.want(gap)
 
     async def _unstored(self, gap: Gap) -> Sequence[tuple[int, int]]:
         """Return what of a gap is not in the store: a run that was killed may have stored a part."""

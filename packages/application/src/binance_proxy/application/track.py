@@ -21,6 +21,8 @@ from binance_proxy.domain.tick import BadFrame, BookSnapshot, QuoteTick, StaleBo
 
 log = logging.getLogger(__name__)
 
+SILENT_BOOK_NS = 10 * SECOND_NS
+"""A trade that happened so much later than the newest update proves that updates are missing."""
 CANDLE_GRACE_NS = 2 * SECOND_NS
 """How far the venue's clock must be past the end of a candle that no later trade has closed.
 
@@ -87,6 +89,8 @@ class Track:
         self._publish_snapshot_ns = int(plan.publish_snapshot_s * SECOND_NS)
         self._store_snapshot_ns = int(plan.store_snapshot_s * SECOND_NS)
         self._candles_due = self._candles_close = self._publish_due = self._store_due = 0
+        self._due_from = self._due = 0  # a whole book is taken once a receipt lies outside of these
+        self._silent_since = 0  # since then trades have proved that updates are missing
 
     @property
     def in_step(self) -> bool:
@@ -110,35 +114,39 @@ class Track:
             return "not tracked"
         return "in step" if self.in_step else "stale"
 
-    def resume(
-        self,
-        trade: TradeTick | None,
-        quote: QuoteTick | None,
-        gaps: Iterable[OpenGap],
-        recent: Sequence[TradeTick],
-    ) -> None:
-        """Go on where an earlier run ended, so that what was missed since is found.
+    def resume_trades(self, newest: TradeTick, gaps: Iterable[OpenGap], recent: Sequence[TradeTick]) -> None:
+        """Go on where an earlier run ended, so that trades that were missed since are found.
 
         Args:
-            trade: The newest that is stored.
-            quote: The newest that is stored.
-            gaps: Open and lost gaps in the trades. Those that are open may still be filled.
+            newest: What is stored last.
+            gaps: Open and lost gaps. Those that are open may still be filled.
             recent: The newest stored trades, at least all of the candles that are still open.
         """
-        if trade is not None:
-            self._trade_ids.resume(matches_of(trade)[1], trade.ts_event, gaps, recent)
-            for fold in self._folds:
-                start, _ = fold.timeframe.period(trade.ts_event)
-                for one in recent:
-                    if one.ts_event >= start:  # of an older candle only a part may be here
-                        fold.feed(one)
-        if quote is not None:
-            self._update_ids.resume(quote.last_update_id, quote.ts_event)
+        self._trade_ids.resume(matches_of(newest)[1], newest.ts_event, gaps, recent)
+        for fold in self._folds:
+            start, _ = fold.timeframe.period(newest.ts_event)
+            for one in recent:
+                if one.ts_event >= start:  # of an older candle only a part may be here
+                    fold.feed(one)
 
-    def call_lost(self, gap: Gap) -> None:
-        """Tell that a gap of an earlier run will not be filled."""
-        self._report.lost += 1
-        self._tell(replace(gap, state=GapState.LOST))
+    def resume_book(self, newest: QuoteTick, gaps: Iterable[Gap], recent: Sequence[QuoteTick]) -> None:
+        """Go on where an earlier run ended, so that updates that were missed since are found.
+
+        What an earlier run has missed is lost: nobody gives updates again, and its book is no more.
+
+        Args:
+            newest: What is stored last.
+            gaps: Open and lost ones.
+            recent: The newest stored updates.
+        """
+        known = []
+        for gap in gaps:
+            known.append(OpenGap(replace(gap, state=GapState.LOST), ()))
+            if gap.state is GapState.OPEN:
+                self._report.lost += 1
+                self._tell(known[-1].gap)
+        self._update_ids.resume(newest.last_update_id, newest.ts_event, known, recent)
+        self._update_ids.give_up_all()
 
     @property
     def traded_until(self) -> int:
@@ -150,9 +158,22 @@ class Track:
         """How many trades came out of a hole, by themselves or because the exchange was asked."""
         return self._trade_ids.late
 
+    @property
+    def last_trade_id(self) -> int | None:
+        """The highest trade id so far; `None` before any."""
+        return self._trade_ids.last_id
+
+    def venue_has(self, trade: TradeTick) -> None:
+        """Learn from a trade that the exchange gave how far it has got; what did not come is a gap."""
+        self._trade_ids.reach(matches_of(trade)[1], trade)
+
+    def stored_by_others(self, first_id: int, last_id: int) -> None:
+        """Learn that trades of a gap are in the store, though this recording did not put them there."""
+        self._trade_ids.came(first_id, last_id)
+
     def late_trade(self, trade: TradeTick) -> None:
         """Take a stored trade, single or aggregated, that the exchange gave when it was asked for a gap."""
-        if self._trade_ids.take(*matches_of(trade), trade):
+        if self._trade_ids.take(*matches_of(trade), trade, is_past=True):
             self._report.fetched += 1
             self._publish(trade)
             for fold in self._folds:
@@ -201,6 +222,8 @@ class Track:
         if trade.ts_event >= self._candles_due:
             self._candles_due = trade.ts_event + self._candle_interval_ns
             self.publish_open_candles()
+        if trade.ts_event - self._update_ids.ts_event > SILENT_BOOK_NS and self._takes_book:
+            self._miss_updates(trade)
 
     def quote(self, quote: QuoteTick) -> None:
         """Take an update of the book."""
@@ -225,7 +248,7 @@ class Track:
             return
         if passed:
             self._pass_on(passed)
-            if quote.ts_recv >= min(self._publish_due, self._store_due):
+            if not self._due_from <= quote.ts_recv < self._due:
                 self._take_snapshots(quote.ts_recv)
         if quote.ts_event >= self._candles_close:
             self._close_candles(quote.ts_event)
@@ -251,6 +274,8 @@ class Track:
             self._put(one)
             self._publish_due = one.ts_recv + self._publish_snapshot_ns
             self._store_due = one.ts_recv + self._store_snapshot_ns
+            self._schedule(one.ts_recv)
+            self._silent_since = 0
             if self._stale is not None:
                 log.info("%s: the book is in step again", self.instrument.name)
             self._stale = None
@@ -302,6 +327,15 @@ class Track:
         log.warning("the book is out of step and waits for a snapshot: %s", why)
         self._feed.resync(self.instrument)
 
+    def _miss_updates(self, trade: TradeTick) -> None:
+        """Give up a book that trades go on without. Each trade changes the book, so updates are missing."""
+        if self._sync.book is None and not self._silent_since:
+            return
+        if trade.ts_event - self._silent_since > SILENT_BOOK_NS:
+            self._silent_since = trade.ts_event
+            self._sync.lose_step()
+            self._resync(f"{self.instrument.name}: trades go on, and no update comes", trade.ts_recv)
+
     def _tell_stale(self, ts_recv: int, why: str) -> None:
         """Publish that the book does not hold any more, once until it does again."""
         if self._stale is None:
@@ -315,6 +349,8 @@ class Track:
         """Publish or store the whole book where its interval has passed, in the time of the feed."""
         assert self._sync.book is not None  # noqa: S101  an update was just applied to it
         snapshot = self._sync.book.snapshot()
+        if ts_recv < self._due_from:  # the clock was set back
+            self._publish_due = self._store_due = ts_recv
         if ts_recv >= self._publish_due:
             self._publish_due = ts_recv + self._publish_snapshot_ns
             self._publish(snapshot)
@@ -322,6 +358,11 @@ class Track:
             self._store_due = ts_recv + self._store_snapshot_ns
             self._report.snapshots += 1
             self._put(snapshot)
+        self._schedule(ts_recv)
+
+    def _schedule(self, ts_recv: int) -> None:
+        self._due = min(self._publish_due, self._store_due)
+        self._due_from = ts_recv - SECOND_NS
 
     def _close_candles(self, ts_event: int) -> None:
         """Close candles that no trade has closed, though the venue's clock is well past their end."""

@@ -52,7 +52,10 @@ class Moved(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """An entry of the inbox: our own mistake has ended what keeps a connection. Nothing more would come."""
+    """An entry of the inbox: our own mistake has ended what keeps a connection, or fetches a book.
+
+    Nothing more would come.
+    """
 
     error: BaseException
 
@@ -73,6 +76,8 @@ class Connection:
         self.ready = asyncio.Event()
         """Set while every stream is subscribed."""
         self.streams: set[str] = set()
+        self.losses = 0
+        """How often it was `Lost` so far."""
         self._transport = transport
         self._care = care
         self._inbox = inbox
@@ -132,6 +137,7 @@ class Connection:
 
     def _lose(self, reason: str) -> None:
         self.ready.clear()
+        self.losses += 1
         self._inbox.put(Lost(self, reason, self._clock.now()))
 
     def _tell_if_broken(self, keeper: "asyncio.Task[None]") -> None:

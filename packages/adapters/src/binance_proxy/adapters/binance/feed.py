@@ -146,6 +146,7 @@ class _Session:
         self._frames = BinanceFrames(Market.SPOT)
         self._left: set[Instrument] = set()  # followed no more, though frames may still be on their way
         self._snapshots: Snapshots | None = None
+        self._losses: dict[Instrument, int] = {}  # of its connection, when its book was asked for
 
     def follow(self, instruments: Sequence[Instrument]) -> None:
         """Carry exactly these from now on."""
@@ -154,7 +155,7 @@ class _Session:
         if self._snapshots is None:
             levels = levels_for(self._care.snapshot_levels, len(instruments), self._care.weight_share)
             pause_s = min(self._care.longest_pause_s, BOOK_PAUSE_S)
-            self._snapshots = Snapshots(self._rest, levels, pause_s, self._until_ready, self._deliver)
+            self._snapshots = Snapshots(self._rest, levels, pause_s, self)
         gone = set(self._carrier) - set(instruments)
         self._snapshots.forget(gone)
         for instrument in gone:
@@ -229,6 +230,8 @@ class _Session:
             return self._moved(entry)
         if isinstance(entry, Lost):
             carried = tuple(one for one, carrier in self._carrier.items() if carrier is entry.connection)
+            assert self._snapshots is not None  # noqa: S101  `follow` was called before
+            self._snapshots.forget(carried)  # those under way are of before
             for instrument in carried:
                 self.resync(instrument)
             return (Disconnect(instruments=carried, ts_recv=entry.ts_recv, reason=entry.reason),)
@@ -284,11 +287,27 @@ class _Session:
         self._connections.append(Connection(self._transport, self._care, self._inbox, self._clock))
         return self._connections[-1]
 
-    async def _until_ready(self, instrument: Instrument) -> None:
-        await self._carrier[instrument].ready.wait()
+    async def until_ready(self, instrument: Instrument) -> None:
+        """Return once the updates of an instrument are subscribed."""
+        connection = self._carrier[instrument]
+        await connection.ready.wait()
+        self._losses[instrument] = connection.losses
 
-    def _deliver(self, instrument: Instrument, body: bytes) -> None:
-        self._inbox.put(_Book(instrument, body, self._clock.now()))
+    def deliver(self, instrument: Instrument, body: bytes) -> None:
+        """Take a book, unless its connection was lost since it was asked for: then another one will come."""
+        connection = self._carrier.get(instrument)
+        if connection is not None and connection.losses == self._losses[instrument]:
+            self._inbox.put(_Book(instrument, body, self._clock.now()))
+
+    def mute(self, instrument: Instrument) -> None:
+        """Have a line replaced that brings no updates of an instrument."""
+        connection = self._carrier.get(instrument)
+        if connection is not None and connection.line is not None:
+            connection.line.leave(f"no update of {instrument.name} comes")
+
+    def broken(self, error: BaseException) -> None:
+        """Let the reader meet our own mistake."""
+        self._inbox.put(Broken(error))
 
 
 class _Book:

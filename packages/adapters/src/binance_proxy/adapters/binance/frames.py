@@ -24,6 +24,7 @@ ROUTES = 10_000
 _NAME_AT = len('{"stream":"')
 _HEAD = re.compile(rb'\s*\{\s*"stream"\s*:\s*"([^"@]+)@([^"]*)"')
 _ON_BOOK = {None, "MARKET"}
+_BUY, _SELL = Side.BUY, Side.SELL  # to ask an enum for its member takes as long as to make a tick
 _SHAPE = bytes(ord("0") if byte in b"0123456789" else byte for byte in range(256))
 
 _Id: TypeAlias = Annotated[int, Meta(ge=0, le=INT64_MAX)]
@@ -139,6 +140,7 @@ class BinanceFrames:
     def __init__(self, market: Market, instruments: Iterable[Instrument] = ()) -> None:
         """Decode frames of these instruments; those of others are rejected."""
         self.market = market
+        self._is_spot = market is Market.SPOT
         self._known = {known.symbol.lower().encode(): known for known in map(_Known, instruments)}
         self._routes: dict[bytes, _Route] = {}
         self._readers: dict[bytes, _Reader] = {
@@ -220,7 +222,7 @@ class BinanceFrames:
     def _trade(self, raw: bytes, known: _Known, ts_recv: int) -> TradeTick:
         trade = _decode_trade(raw).data
         instrument = _same_symbol(known, trade.s)
-        if trade.X is not None and self.market is Market.SPOT:
+        if trade.X is not None and self._is_spot:
             raise FrameRejected("frame of another market", f"trade {trade.t} is not of spot")
         return check_trade(
             TradeTick(
@@ -230,7 +232,7 @@ class BinanceFrames:
                 trade_id=trade.t,
                 price=to_units(trade.p, instrument.price_precision),
                 size=to_units(trade.q, instrument.size_precision),
-                aggressor=Side.SELL if trade.m else Side.BUY,
+                aggressor=_SELL if trade.m else _BUY,
                 off_book=trade.X not in _ON_BOOK,
             )
         )
@@ -250,7 +252,7 @@ class BinanceFrames:
                 trade_id=trade.a,
                 price=to_units(trade.p, instrument.price_precision),
                 size=to_units(trade.q, instrument.size_precision),
-                aggressor=Side.SELL if trade.m else Side.BUY,
+                aggressor=_SELL if trade.m else _BUY,
                 first_match_id=trade.f,
                 last_match_id=trade.l,
             )
@@ -266,7 +268,7 @@ class BinanceFrames:
             bids, asks = _levels(exact.b, known.instrument), _levels(exact.a, known.instrument)
         if depth.u < depth.U or (depth.pu is not None and depth.pu >= depth.U):
             raise TickRejected(f"update {depth.u} has ids that run backwards")
-        if (depth.pu is None) is (self.market is Market.USDM):
+        if (depth.pu is None) is not self._is_spot:
             raise FrameRejected("frame of another market", f"update {depth.u} is not of {self.market}")
         return QuoteTick(
             instrument=_same_symbol(known, depth.s),

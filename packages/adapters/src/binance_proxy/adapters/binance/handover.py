@@ -3,7 +3,7 @@
 from typing import TypeAlias
 
 from binance_proxy.domain.instrument import Instrument
-from binance_proxy.domain.sequence import covered_ids
+from binance_proxy.domain.sequence import Arrival, IdSequence, covered_ids
 from binance_proxy.domain.tick import QuoteTick, Tick, TradeTick
 
 Lane: TypeAlias = tuple[Instrument, type]
@@ -15,7 +15,8 @@ class Handover:
 
     In each stream the old connection is believed until both agree: until it has brought everything up to
     where the new one began. What the new one brings before that waits. From then on the next tick is taken
-    from whichever brings it first, and its double is dropped.
+    from whichever brings it first, and its double is dropped. What one of them has skipped is taken from the
+    other, however late.
 
     With `finish` or `give_up` one connection is left. It may be behind the other, so its ticks go through
     `rest` until `is_over`.
@@ -23,11 +24,13 @@ class Handover:
 
     HELD = 10_000
     """Ticks of one stream that may wait; then they are passed on without agreement."""
+    FAR = 10_000
+    """No connection is so many ids behind: the venue numbers anew."""
 
     def __init__(self) -> None:
         self.has_ended = False
         """True once only one of the connections is left."""
-        self._reached: dict[Lane, int] = {}  # the last id that was passed on; at the end: not reached again
+        self._passed: dict[Lane, IdSequence] = {}  # at the end: of lanes whose last id was not reached again
         self._held: dict[Lane, list[Tick]] = {}
         self._agreed: set[Lane] = set()
 
@@ -39,18 +42,18 @@ class Handover:
     @property
     def is_over(self) -> bool:
         """True once the connection that is left has caught up in every stream."""
-        return self.has_ended and not self._reached
+        return self.has_ended and not self._passed
 
     def follow(self, before: "Handover") -> None:
         """Begin where another handover has ended, before the connection that it left has caught up."""
-        self._reached.update(before._reached)  # noqa: SLF001  the same class
+        self._passed.update(before._passed)  # noqa: SLF001  the same class
 
     def old(self, tick: Tick) -> tuple[Tick, ...]:
         """Take a tick of the old connection; return what may be passed on now."""
         lane = tick.instrument, type(tick)
         passed = self._pass(lane, tick)
         waiting = self._held.get(lane)
-        if waiting and _ids(waiting[0])[0] <= self._reached[lane] + 1:
+        if waiting and self._follows(waiting[0], lane):
             return (*passed, *self._release(lane))
         return passed
 
@@ -59,10 +62,9 @@ class Handover:
         lane = tick.instrument, type(tick)
         if lane in self._agreed:
             return self._pass(lane, tick)
-        reached = self._reached.get(lane)
         held = self._held.setdefault(lane, [])
         held.append(tick)
-        if (reached is not None and _ids(held[0])[0] <= reached + 1) or len(held) > self.HELD:
+        if self._follows(held[0], lane) or len(held) > self.HELD:
             return self._release(lane)
         return ()
 
@@ -79,22 +81,40 @@ class Handover:
     def rest(self, tick: Tick) -> tuple[Tick, ...]:
         """Take a tick of the connection that is left; return it unless the other one has brought it."""
         lane = tick.instrument, type(tick)
+        passed = self._passed.get(lane)
+        if passed is None or passed.first_id is None or passed.last_id is None:
+            return (tick,)
         last_id = _ids(tick)[1]
-        reached = self._reached.get(lane, -1)
-        if last_id >= reached:
-            self._reached.pop(lane, None)
-        return (tick,) if last_id > reached else ()
+        if last_id < passed.first_id - self.FAR:
+            del self._passed[lane]
+            return (tick,)
+        has_caught_up = last_id >= passed.last_id
+        rest = self._pass(lane, tick)
+        if has_caught_up:
+            del self._passed[lane]
+        return rest
 
     def _release(self, lane: Lane) -> tuple[Tick, ...]:
         self._agreed.add(lane)
         return tuple(passed for tick in self._held.pop(lane) for passed in self._pass(lane, tick))
 
+    def _follows(self, tick: Tick, lane: Lane) -> bool:
+        """Say whether nothing is missing between what was passed on and a tick."""
+        passed = self._passed.get(lane)
+        return passed is not None and passed.last_id is not None and _ids(tick)[0] <= passed.last_id + 1
+
     def _pass(self, lane: Lane, tick: Tick) -> tuple[Tick, ...]:
-        last_id = _ids(tick)[1]
-        if last_id <= self._reached.get(lane, -1):
-            return ()
-        self._reached[lane] = last_id
-        return (tick,)
+        """Return the tick if any of it is new.
+
+        What lies before the first was passed on before there were two connections.
+        """
+        first_id, last_id = _ids(tick)
+        passed = self._passed.setdefault(lane, IdSequence())
+        if passed.first_id is not None:
+            if last_id < passed.first_id:
+                return ()
+            first_id = max(first_id, passed.first_id)
+        return () if passed.feed(first_id, last_id) is Arrival.SEEN else (tick,)
 
 
 def _ids(tick: Tick) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 Source: Binance Spot, "REST API", ``historicalTrades``, ``aggTrades``, ``klines``.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
@@ -12,8 +13,10 @@ from binance_proxy.adapters.binance.refusals import SingleTradesRefused
 from binance_proxy.adapters.binance.rest import PAGE, BinanceRest, PastAggregate, PastCandle, PastTrade
 from binance_proxy.application.ports import (
     Clock,
+    FeedError,
     FeedRejected,
     FeedUnavailable,
+    HistoryError,
     HistoryRejected,
     HistoryUnavailable,
 )
@@ -32,6 +35,10 @@ INTERVALS = {
 """Timeframes that Binance has, and what it calls them."""
 
 
+REFUSED_S = 3_600.0
+"""How long single trades that were refused are not asked for again. A refusal may pass."""
+
+
 class BinanceHistory:
     """An `ExchangeHistory` of single trades, or of aggregated ones where Binance gives no others.
 
@@ -42,7 +49,7 @@ class BinanceHistory:
         """Ask by this REST interface; the clock says when an answer was received."""
         self._rest = rest
         self._clock = clock
-        self._gives_single_trades = True
+        self._refused_until = float("-inf")
 
     async def ids(self, instrument: Instrument, start: int, end: int) -> tuple[int, int] | None:
         """Return the lowest and highest id of a range of time, as `ExchangeHistory.ids` says.
@@ -52,6 +59,7 @@ class BinanceHistory:
         """
         with _told_as_history():
             code = await self._code(instrument)
+        with self._checked(code):
             rows = await self._rest.newest_trades(code)
             _follow([row.id for row in rows], 0, "trades")
             newest = [(printed_time(instrument, row.time), row.id) for row in rows]
@@ -75,21 +83,23 @@ class BinanceHistory:
         with _told_as_history():
             code = await self._code(instrument)
         next_id = first_id
-        while self._gives_single_trades and next_id <= last_id:
+        time = asyncio.get_running_loop().time
+        while time() >= self._refused_until and next_id <= last_id:
             try:
-                with _told_as_history():
+                with self._checked(code):
                     rows = await self._rest.historical_trades(code, next_id - next_id % PAGE)
-                    page = self._single(instrument, next_id - next_id % PAGE, rows)
+                    _follow([row.id for row in rows], next_id - next_id % PAGE, "trades")
+                    # What is not wanted is not looked at: it may be wrong.
+                    wanted = self._single(instrument, [row for row in rows if next_id <= row.id <= last_id])
             except _AggregatedOnly as refused:
                 log.warning("%s: aggregated trades have to stand in", refused)
-                self._gives_single_trades = False
+                self._refused_until = time() + REFUSED_S
                 break
-            wanted = [trade for trade in page if next_id <= trade.trade_id <= last_id]
             if wanted:
                 yield wanted
             if len(rows) < PAGE:
                 return
-            next_id = page[-1].trade_id + 1
+            next_id = rows[-1].id + 1
         if next_id <= last_id:
             async with aclosing(self._stand_ins(code, instrument, next_id, last_id)) as pages:
                 async for stand_ins in pages:
@@ -110,7 +120,7 @@ class BinanceHistory:
             code = await self._code(instrument)
         start_ms = -(-start // MILLISECOND_NS)
         while start_ms * MILLISECOND_NS < end:
-            with _told_as_history():
+            with self._checked(code):
                 rows = await self._rest.klines(code, interval, start_ms)
                 page = self._candles(instrument, timeframe, start_ms, rows)
             wanted = [candle for candle in page[:-1] if candle.trades and candle.start < end]
@@ -147,14 +157,16 @@ class BinanceHistory:
         self, code: str, instrument: Instrument, first_id: int, last_id: int
     ) -> AsyncGenerator[Sequence[TradeTick]]:
         """Yield the aggregated trades that hold a match of the range, in pages."""
-        with _told_as_history():
+        with self._checked(code):
             at = await self._aggregate_with(code, first_id)
         while at is not None:
             from_id = at - at % PAGE
-            with _told_as_history():
+            with self._checked(code):
                 rows = await self._rest.aggregated_trades(code, from_id=from_id)
-                page = self._aggregated(instrument, from_id, rows)
-            wanted = [one for row, one in zip(rows, page, strict=True) if row.a >= at and row.f <= last_id]
+                _follow_aggregates(rows, from_id)
+                wanted = self._aggregated(
+                    instrument, [row for row in rows if row.a >= at and row.f <= last_id]
+                )
             if wanted:
                 yield wanted
             at = rows[-1].a + 1 if len(rows) == PAGE and rows[-1].l < last_id else None
@@ -180,8 +192,18 @@ class BinanceHistory:
                 high = middle
         return low
 
-    def _single(self, instrument: Instrument, from_id: int, rows: Sequence[PastTrade]) -> list[TradeTick]:
-        _follow([row.id for row in rows], from_id, "trades")
+    @contextmanager
+    def _checked(self, code: str) -> Iterator[None]:
+        """Turn errors into those of a history; of a pair with a wrong answer nothing is kept."""
+        try:
+            with _told_as_history():
+                yield
+        except HistoryError as error:
+            if not isinstance(error.__cause__, FeedError):
+                self._rest.forget(code)
+            raise
+
+    def _single(self, instrument: Instrument, rows: Sequence[PastTrade]) -> list[TradeTick]:
         ts_recv = self._clock.now()
         return [
             printed_trade(
@@ -196,10 +218,7 @@ class BinanceHistory:
             for row in rows
         ]
 
-    def _aggregated(
-        self, instrument: Instrument, from_id: int, rows: Sequence[PastAggregate]
-    ) -> list[TradeTick]:
-        _follow_aggregates(rows, from_id)
+    def _aggregated(self, instrument: Instrument, rows: Sequence[PastAggregate]) -> list[TradeTick]:
         ts_recv = self._clock.now()
         return [
             printed_trade(

@@ -24,6 +24,11 @@ class KeptAnswers:
             self._bodies.move_to_end(question)
         return body
 
+    def drop(self, parameter: tuple[str, str]) -> None:
+        """Forget the answers to all questions with this parameter."""
+        for question in [one for one in self._bodies if parameter in one[1]]:
+            self.size -= len(self._bodies.pop(question))
+
     def put(self, question: Question, body: bytes) -> None:
         """Keep an answer; one that is larger than everything that may be kept is not."""
         if len(body) > self._limit:

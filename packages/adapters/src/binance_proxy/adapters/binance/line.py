@@ -109,6 +109,8 @@ class Line:
         self.opened_at = self._loop.time()
         self._ask("SUBSCRIBE", sorted(self._wanted))  # which may have changed meanwhile
         self._tasks = [asyncio.create_task(self._speak()), asyncio.create_task(self._watch())]
+        for task in self._tasks:
+            task.add_done_callback(self._end_if_broken)
 
     def subscribe(self, streams: Iterable[str]) -> None:
         """Ask for more streams."""
@@ -233,6 +235,13 @@ class Line:
                 streams = [one for one in request.streams if (one in self._wanted) is subscribes]
                 self._outgoing.append((request.method if streams else "LIST_SUBSCRIPTIONS", streams))
                 self._spoken.set()
+
+    def _end_if_broken(self, task: "asyncio.Task[None]") -> None:
+        """End the line after our own mistake: half of it would work on and look alive."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("%s is ended by a mistake of ours", self.name, exc_info=error)
+            self._end(f"a mistake of ours: {error!r}")
 
     def _end(self, reason: str) -> None:
         if self.ended is None:

@@ -4,7 +4,8 @@ Source: Binance Spot, "REST API", market data endpoints.
 """
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
@@ -15,12 +16,16 @@ from binance_proxy.adapters.binance.refusals import HISTORICAL_TRADES, refusal, 
 from binance_proxy.adapters.binance.shared import SharedQuestions
 from binance_proxy.adapters.binance.transport import Answer, Listing, Transport
 from binance_proxy.adapters.binance.weight import WeightLimiter
-from binance_proxy.application.ports import FeedRejected
+from binance_proxy.application.ports import FeedRejected, FeedUnavailable
 from binance_proxy.domain.scale import INT64_MAX
+
+log = logging.getLogger(__name__)
 
 PAGE = 1_000
 """The most rows that Binance gives at once."""
 LISTINGS_AGE_S = 3_600.0
+OLD_LISTINGS_AGE_S = 60.0
+"""How long older ones do where no newer ones can be had."""
 KEPT_BYTES = 32 * 2**20
 DEPTH_WEIGHTS = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))
 """Up to so many levels, so much weight."""
@@ -91,7 +96,7 @@ class BinanceRest:
     """What Binance answers over REST.
 
     Everybody who asks the same while it is being asked gets the same answer, or the same error. Answers that
-    cannot change any more are kept, up to `KEPT_BYTES`.
+    cannot change any more are kept, up to `KEPT_BYTES`; whoever finds one of them wrong calls `forget`.
 
     Every method raises `FeedUnavailable` where trying again may help, and `FeedRejected` where it does not.
     """
@@ -111,7 +116,10 @@ class BinanceRest:
         self._listings_until = float("-inf")
 
     async def listings(self) -> Mapping[str, Listing]:
-        """Return every pair of the venue by its name, such as ``BTC/USDT``; at most an hour old."""
+        """Return every pair of the venue by its name, such as ``BTC/USDT``; an hour old at most.
+
+        While the venue does not list them, the pairs that it has listed before are better than none.
+        """
         if asyncio.get_running_loop().time() < self._listings_until:
             return self._listings
         return await self._lists.ask("listings", self._list)
@@ -127,7 +135,7 @@ class BinanceRest:
         """Return the raw answer to ``/api/v3/depth``: up to so many levels of each side, at most 5000."""
         weight = next((weight for levels, weight in DEPTH_WEIGHTS if limit <= levels), DEPTH_WEIGHTS[-1][1])
         path = "/api/v3/depth"
-        answer = await self._ask(path, _said(symbol=code, limit=limit), weight)
+        answer = await self._ask(path, _said(symbol=code, limit=limit), weight, urgent=True)
         _read(_decode_depth, path, answer.body)
         return answer.body
 
@@ -146,7 +154,7 @@ class BinanceRest:
         parameters = _said(symbol=code, fromId=from_id, limit=limit)
         answer = await self._ask(HISTORICAL_TRADES, parameters, 25)
         rows = _read(_decode_trades, HISTORICAL_TRADES, answer.body)
-        if len(rows) == limit:
+        if len(rows) == limit and _without_holes([row.id for row in rows], from_id):
             self._keep(HISTORICAL_TRADES, parameters, answer)
         return rows
 
@@ -167,7 +175,7 @@ class BinanceRest:
         parameters = _said(symbol=code, fromId=from_id, startTime=start_ms, endTime=end_ms, limit=limit)
         answer = await self._ask(path, parameters, 4)
         rows = _read(_decode_aggregates, path, answer.body)
-        if from_id is not None and len(rows) == limit:
+        if from_id is not None and len(rows) == limit and _without_holes([row.a for row in rows], from_id):
             self._keep(path, parameters, answer)
         return rows
 
@@ -186,22 +194,37 @@ class BinanceRest:
             self._keep(path, parameters, answer)
         return rows
 
+    def forget(self, code: str) -> None:
+        """Ask anew for all that is kept of a pair, for something of it turned out to be wrong."""
+        self._kept.drop(("symbol", code))
+
     async def _list(self) -> Mapping[str, Listing]:
-        await self._limiter.take(LISTINGS_WEIGHT)
-        found = await self._transport.listings(self._limiter)
+        await self._limiter.take(LISTINGS_WEIGHT, urgent=True)
+        try:
+            found = await self._transport.listings(self._limiter)
+        except FeedUnavailable as error:
+            if not self._listings:
+                raise
+            log.warning(
+                "the pairs of Binance cannot be listed, and those listed before have to do: %s", error
+            )
+            self._listings_until = asyncio.get_running_loop().time() + OLD_LISTINGS_AGE_S
+            return self._listings
         # Of two of one name, the one that is traded.
         self._listings = {one.symbol: one for one in sorted(found, key=lambda one: one.trading)}
         self._listings_until = asyncio.get_running_loop().time() + LISTINGS_AGE_S
         return self._listings
 
-    async def _ask(self, path: str, parameters: Mapping[str, str], weight: int) -> Answer:
+    async def _ask(
+        self, path: str, parameters: Mapping[str, str], weight: int, *, urgent: bool = False
+    ) -> Answer:
         question = _question(path, parameters)
         kept = self._kept.get(question)
         if kept is not None:
             return Answer(200, {}, kept)
 
         async def ask() -> Answer:
-            await self._limiter.take(weight)
+            await self._limiter.take(weight, urgent=urgent)
             answer = await self._transport.get(path, parameters)
             self._limiter.answered(answer.status, answer.headers)
             if answer.status != 200:
@@ -217,6 +240,11 @@ class BinanceRest:
 def _said(**parameters: str | int | None) -> dict[str, str]:
     """Return the parameters that have a value, as text."""
     return {name: str(value) for name, value in parameters.items() if value is not None}
+
+
+def _without_holes(ids: Sequence[int], first_id: int) -> bool:
+    """Say whether a page is all that there can be: the ids from the first on, one by one."""
+    return list(ids) == list(range(first_id, first_id + len(ids)))
 
 
 def _question(path: str, parameters: Mapping[str, str]) -> Question:

@@ -24,6 +24,10 @@ PAUSE_S = {429: 60.0, 418: 120.0}
 """After these statuses, if the venue does not say for how long."""
 LONGEST_PAUSE_S = 3 * 86_400.0
 """The longest ban there is; a longer one is a slip of the pen."""
+RESERVE = 500
+"""Weight that is left to urgent requests; of a small budget a quarter."""
+LONG_WAIT_S, WARN_EVERY_S = 5.0, 60.0
+"""Whoever waits longer than the one is told of, but not more often than the other."""
 USED = "x-mbx-used-weight-1m"
 
 
@@ -60,18 +64,24 @@ class WeightWindow:
             raise ValueError(f"a limit of {limit} is not above zero")
         self._limit = limit
 
-    def wait_s(self, weight: int, now: float) -> float:
+    @property
+    def budget(self) -> int:
+        """What we may use of it in a minute."""
+        return int(self._limit * self._share)
+
+    def wait_s(self, weight: int, now: float, reserve: int = 0) -> float:
         """Return how long to wait before asking again; 0 if so much may be used now.
 
+        ``reserve`` is what has to be left for others of ours.
         A weight above the whole budget may be used once nothing else of ours is in the window.
         """
         self._forget(now)
         if now < self._closed_until:
             return self._closed_until - now
-        budget = int(self._limit * self._share)
-        if self._own and self._own_sum + weight > budget:
+        if self._own and self._own_sum + weight + reserve > self.budget:
             return self._own[0][0] + WINDOW_S - now
-        if self._reports and self._reports[0][1] + self._unreported + weight > self._limit * CEILING:
+        expected = weight + reserve + self._unreported
+        if self._reports and self._reports[0][1] + expected > self._limit * CEILING:
             return self._reports[0][0] + WINDOW_S - now
         return 0.0
 
@@ -105,20 +115,50 @@ class WeightWindow:
 
 
 class WeightLimiter:
-    """Lets requests through, first come first served, no faster than Binance allows."""
+    """Lets requests through no faster than Binance allows: the urgent ones first, else as they came."""
 
     def __init__(self, *, share: float = 0.5, limit: int = LIMIT) -> None:
         """Use at most this share of the limit; the rest is left to other programs on this address."""
         self._window = WeightWindow(share, limit)
         self._turn = asyncio.Lock()  # it wakes its waiters in the order they came
+        self._urgent_turn = asyncio.Lock()
+        self._urgent = 0  # weight that urgent ones wait for
+        self._warned_at = float("-inf")
 
-    async def take(self, weight: int) -> None:
-        """Return once so much weight may be used. It counts as used from then on."""
+    async def take(self, weight: int, *, urgent: bool = False) -> None:
+        """Return once so much weight may be used. It counts as used from then on.
+
+        ``urgent`` is what books cannot do without. It waits for other urgent requests only, and all the
+        others leave it a reserve.
+        """
+        began = asyncio.get_running_loop().time()
+        if not urgent:
+            async with self._turn:
+                await self._use(weight, began, urgent=False)
+            return
+        self._urgent += weight
+        try:
+            async with self._urgent_turn:
+                await self._use(weight, began, urgent=True)
+        finally:
+            self._urgent -= weight
+
+    async def _use(self, weight: int, began: float, *, urgent: bool) -> None:
         loop = asyncio.get_running_loop()
-        async with self._turn:
-            while wait_s := self._window.wait_s(weight, loop.time()):  # noqa: ASYNC110  time, not an event
-                await asyncio.sleep(wait_s)
-            self._window.use(weight, loop.time())
+        while wait_s := self._window.wait_s(weight, loop.time(), 0 if urgent else self._reserve):
+            self._warn(loop.time() - began + wait_s, loop.time())
+            await asyncio.sleep(wait_s)
+        self._window.use(weight, loop.time())
+
+    @property
+    def _reserve(self) -> int:
+        """What others leave: for the next urgent request, and for those that wait already."""
+        return min(RESERVE, self._window.budget // 4) + self._urgent
+
+    def _warn(self, wait_s: float, now: float) -> None:
+        if wait_s > LONG_WAIT_S and now - self._warned_at >= WARN_EVERY_S:
+            self._warned_at = now
+            log.warning("a request waits %.0f s for request weight", wait_s)
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """Learn from an answer what the venue has counted, and whether it wants to be left alone.

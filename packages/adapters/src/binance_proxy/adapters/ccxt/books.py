@@ -22,6 +22,8 @@ class WatchedBook:
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
+        self.is_refused = False
+        """True once the exchange has refused the book or the trades, until it gives both after all."""
         self._bids: _Side | None = None  # until there is a whole book
         self._asks: _Side = {}
         self._last_update_id = 0

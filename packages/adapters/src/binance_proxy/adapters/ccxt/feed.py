@@ -68,14 +68,17 @@ class UnifiedFeed:
         for symbol, market in asked:
             if (symbol, market) not in listed and (symbol, market) not in self._warned:
                 self._warned.add((symbol, market))
-                log.warning("%s has no %s on %s: left out", self._settings.exchange, symbol, market)
+                log.warning(
+                    "%s has no %s on %s that is traded: left out", self._settings.exchange, symbol, market
+                )
         return tuple(listed[pair] for pair in asked if pair in listed)
 
     async def stream(self, instruments: Sequence[Instrument]) -> AsyncGenerator[MarketEvent]:
         """Yield trades, a snapshot of each book, and its updates, as ccxt hands them over.
 
         Raises:
-            FeedRejected: The exchange refuses a pair, or does not stream at all.
+            FeedRejected: The exchange refuses all of the pairs, or does not stream at all. One that is
+                refused while others are not is a `Disconnect`, and nothing more comes of it.
         """
         for instrument in instruments:
             if instrument.venue not in {self._settings.exchange, MADE_UP}:

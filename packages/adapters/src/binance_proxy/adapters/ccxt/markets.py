@@ -23,9 +23,10 @@ def instrument_of(market: Mapping[str, Any], venue: str, precision_mode: int) ->
     """Return the instrument of a spot market, with units that its steps fit.
 
     ``venue`` is the exchange; what a sandbox marks as made up is of the venue ``simulated``. `None` if the
-    market is not spot, if its name is not of the form ``ETH/USDT``, or if its steps are too fine.
+    market is not spot or is not traded, if its name is not of the form ``ETH/USDT``, or if its steps are too
+    fine.
     """
-    if not market.get("spot"):
+    if not market.get("spot") or market.get("active") is False:  # some exchanges do not say
         return None
     info, precision = market.get("info"), market.get("precision") or {}
     if isinstance(info, Mapping) and info.get("venue") == MADE_UP:

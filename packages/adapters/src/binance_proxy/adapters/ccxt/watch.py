@@ -1,6 +1,7 @@
 """Asks one exchange object of ccxt for the news of several pairs, again and again, whatever happens."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -11,9 +12,11 @@ from binance_proxy.adapters.ccxt.exchange import translated
 from binance_proxy.adapters.ccxt.inbox import Inbox
 from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.ccxt.trades import trade_of
-from binance_proxy.application.ports import FeedUnavailable, FrameRejected
+from binance_proxy.application.ports import FeedRejected, FeedUnavailable, FrameRejected
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.tick import BadFrame, Disconnect, MarketEvent
+
+log = logging.getLogger(__name__)
 
 TRADES_LIMIT = 20_000
 """So many trades of a pair ccxt keeps between two looks; of more it forgets the oldest."""
@@ -48,19 +51,35 @@ class Watch:
     async def run(self, books: Mapping[Instrument, WatchedBook]) -> None:
         """Watch the trades and the book of each instrument until cancelled.
 
+        One that the exchange refuses is watched no more; the others are.
+
         Raises:
-            FeedRejected: The exchange refuses one of them for good.
+            FeedRejected: The exchange refuses all of them.
         """
+        refusals: list[FeedRejected] = []
         try:
             async with asyncio.TaskGroup() as group:
                 for book in books.values():
-                    group.create_task(self._repeat(book, Stream.TRADES, self._trades))
-                    group.create_task(self._repeat(book, Stream.ORDERBOOK, self._book))
+                    group.create_task(self._watch(book, refusals))
         except ExceptionGroup as group_error:
-            raise group_error.exceptions[0] from group_error
+            raise _first(group_error) from group_error
         finally:
             for attempt in self._attempts:
                 attempt.cancel()
+        if refusals:
+            raise refusals[0]
+
+    async def _watch(self, book: WatchedBook, refusals: list[FeedRejected]) -> None:
+        """Watch one instrument until it is refused."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._repeat(book, Stream.TRADES, self._trades))
+                group.create_task(self._repeat(book, Stream.ORDERBOOK, self._book))
+        except* FeedRejected as refused:
+            error = _first(refused)
+            assert isinstance(error, FeedRejected)  # noqa: S101  nothing else is caught
+            refusals.append(error)
+            self._refuse(book, error)
 
     async def _repeat(self, book: WatchedBook, stream: Stream, look: _Look) -> None:
         watched = book.instrument, stream
@@ -78,6 +97,7 @@ class Watch:
             await self._inbox.room()
             found = await patient(book)
             self._failing.discard(watched)
+            book.is_refused = book.is_refused and not self._failing.isdisjoint(_watched(book))
             self._inbox.put(found)
 
     def _lose(self, book: WatchedBook, watched: Watched, error: FeedUnavailable) -> None:
@@ -86,6 +106,16 @@ class Watch:
             self._failing.add(watched)
             book.lose_step()
             self._inbox.put([self._disconnect(book.instrument, str(error))])
+
+    def _refuse(self, book: WatchedBook, error: FeedRejected) -> None:
+        """Tell of an instrument of which nothing comes any more; once for as long as it stays so."""
+        if not book.is_refused:
+            log.error("%s is recorded no further: %s", book.instrument.name, error)
+        if not (book.is_refused and self._failing >= _watched(book)):
+            book.lose_step()
+            self._inbox.put([self._disconnect(book.instrument, str(error))])
+        book.is_refused = True
+        self._failing |= _watched(book)
 
     async def _trades(self, book: WatchedBook) -> Sequence[MarketEvent]:
         symbol = book.instrument.symbol
@@ -136,6 +166,18 @@ class Watch:
     def _bad(self, error: FrameRejected, stream: Stream, ts_recv: int) -> BadFrame:
         where = f"{stream} of {self._settings.exchange} by way of ccxt"
         return BadFrame(kind=error.kind, where=where, detail=error.detail, ts_recv=ts_recv)
+
+
+def _watched(book: WatchedBook) -> set[Watched]:
+    return {(book.instrument, Stream.TRADES), (book.instrument, Stream.ORDERBOOK)}
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """Return the first error that a group holds, however deep."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _look_after_clients(exchange: Any) -> set[asyncio.Task[None]]:  # noqa: ANN401  ccxt has no types

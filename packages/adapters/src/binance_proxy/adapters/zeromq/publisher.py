@@ -22,6 +22,9 @@ from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, StaleBook, TradeTick
 
 PROTOCOL = "1"
+IN_USE = (
+    "it is in use, by another bridge perhaps; publish.json.bind and publish.msgpack.bind set other addresses"
+)
 _OF_THE_BOOK = (QuoteTick, BookSnapshot, StaleBook)
 _send = zmq.backend.Socket.send  # without the arguments that `zmq.Socket.send` looks through each time
 STATUS = "bridge.status"
@@ -234,7 +237,7 @@ def _bind(context: zmq.Context[zmq.Socket[bytes]], address: str, high_water: int
         socket.bind(address)
     except zmq.ZMQError as error:
         in_use = error.errno == zmq.EADDRINUSE
-        why = "it is in use, by another bridge perhaps" if in_use else error.strerror or str(error)
+        why = IN_USE if in_use else error.strerror or str(error)
         raise PublisherRejected(f"cannot publish on {address}: {why}") from error
     return socket
 
