@@ -4,7 +4,7 @@ Three processes: the sandbox over a simulated market, the bridge, and this one. 
 
 - at every update that the bridge publishes, its book equals the venue's at the same update id;
 - at the end the stored trades are the venue's, each once, field by field, but for those that the bridge
-  itself calls lost, and no gap is open;
+  itself calls lost, which happens only where the venue forgets, and no gap is open;
 - every kind of fault has really happened.
 """
 
@@ -69,6 +69,7 @@ class Venue:
     def __init__(
         self, folder: Path, *, rate: float, seed: int, faults: dict[str, float], history: int
     ) -> None:
+        self.keeps_all = history >= HISTORY
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         options = (
@@ -323,6 +324,8 @@ def _compare_trades(bridge: Bridge, reader: Reader, venue: Venue, outcome: Outco
         outcome.venue_trades += len(due)
         outcome.stored_trades += len(here)
         outcome.lost_trades += len(lost[pair])
+        if lost[pair] and venue.keeps_all:
+            outcome.wrong.append(f"{pair}: {len(lost[pair])} trades are called lost that the venue still has")
         for number, (ts_event, *rest) in due.items():
             if number in lost[pair]:
                 if stored[pair, number]:
