@@ -224,6 +224,18 @@ class TestGoingOn:
         assert one.take(110, at_ms=60_000), "the exchange was asked"
         assert one.of.numbering == 0
 
+    def test_of_two_that_overlap_the_second_waits_and_neither_is_closed_too_early(self) -> None:
+        one = Told()
+        first, second = gap(50, last_id=59), gap(55, last_id=64)
+        known = [OpenGap(first, [(50, 59)]), OpenGap(second, [(55, 64)])]
+        one.of.resume(100, T0 + 100 * MS, known)
+        for id_ in range(50, 56):
+            one.take(id_, at_ms=id_)
+        assert one.told == []
+        for id_ in range(56, 60):
+            one.take(id_, at_ms=id_)
+        assert one.gaps == [replace(first, state=REPAIRED)]
+
     def test_a_gap_of_another_numbering_is_left_alone(self) -> None:
         one = Told()
         one.of.resume(5, T0, [OpenGap(gap(90), [(90, 94)])])

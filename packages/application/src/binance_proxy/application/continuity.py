@@ -108,9 +108,12 @@ class Continuity:
             if 0 < behind < len(recent):
                 hole = self._ids.expect(first, last)
                 self._open(hole, recent[behind], recent[behind - 1].ts_event)
-        for one in known:
-            if one.gap.state is GapState.OPEN:
+        reached = -1
+        for one in sorted(known, key=lambda one: one.gap.first_id):
+            # Of two that overlap, as two bridges on one store tell them, the second waits for the next run.
+            if one.gap.state is GapState.OPEN and one.gap.first_id > reached:
                 self._adopt(self._ids, one)
+                reached = one.gap.last_id
         self.tell_repaired()
 
     def _adopt(self, ids: IdSequence, one: OpenGap) -> None:
