@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import aiohttp
 
 import captured
 from binance_proxy.domain.instrument import Instrument
-from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
+from binance_proxy.domain.tick import BookSnapshot, MarketEvent, QuoteTick, Side, TradeTick
 from binance_proxy.sandbox.serve import Sandbox, serve
 from binance_proxy.sandbox.settings import SandboxSettings
 
@@ -54,6 +54,23 @@ def snapshot(update_id: int, bids=((59_000, 1.5),), asks=((61_000, 2),), **chang
 
 def units(levels) -> tuple[tuple[int, int], ...]:
     return tuple((round(price * UNIT), round(size * UNIT)) for price, size in levels)
+
+
+class Past:
+    """A `MarketFeed` of trades that are over at once."""
+
+    def __init__(self, trades: Sequence[TradeTick]) -> None:
+        self._trades = trades
+
+    async def instruments(self, _: object) -> Sequence[Instrument]:
+        return list(dict.fromkeys(trade.instrument for trade in self._trades))
+
+    async def stream(self, _: object) -> AsyncGenerator[MarketEvent]:
+        for trade in self._trades:
+            yield trade
+
+    def resync(self, _: Instrument) -> None:
+        pass
 
 
 class Told:

@@ -1,6 +1,6 @@
 """Binance's REST interface keeps the history's promises, asked of a model and of the sandbox."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
@@ -11,33 +11,16 @@ from binance_proxy.adapters.binance.rest import BinanceRest
 from binance_proxy.adapters.binance.settings import Direct
 from binance_proxy.adapters.binance.weight import WeightLimiter
 from binance_proxy.adapters.memory.clock import ManualClock
-from binance_proxy.domain.instrument import Instrument
-from binance_proxy.domain.tick import MarketEvent, TradeTick
+from binance_proxy.domain.tick import TradeTick
 from binance_proxy.sandbox.serve import serve
 from binance_proxy.sandbox.settings import SandboxSettings
 from contract.exchange_history import ExchangeHistoryContract, History
 from contract.market_store import ETH
 from rest_venue import RestVenue
+from sandboxed import Past
 from scripted import ScriptedTransport
 
 UNHURRIED = 10**9
-
-
-class Happened:
-    """A `MarketFeed` of trades that are over at once."""
-
-    def __init__(self, trades: Sequence[TradeTick]) -> None:
-        self._trades = trades
-
-    async def instruments(self, _: object) -> Sequence[Instrument]:
-        return [ETH]
-
-    async def stream(self, _: object) -> AsyncGenerator[MarketEvent]:
-        for trade in self._trades:
-            yield trade
-
-    def resync(self, _: Instrument) -> None:
-        pass
 
 
 @pytest.mark.parametrize("unit_ns", [10**6, 10**3], ids=["ms", "us"])
@@ -59,7 +42,7 @@ class TestBinanceHistoryOverHttp(ExchangeHistoryContract):
 
             async def has(trades: Sequence[TradeTick], *, aggregated: bool) -> BinanceHistory:
                 settings = SandboxSettings(port=0, hold=False, historical_trades=not aggregated)
-                sandbox = await stack.enter_async_context(serve(Happened(trades), [ETH], settings))
+                sandbox = await stack.enter_async_context(serve(Past(trades), [ETH], settings))
                 await sandbox.playing
                 direct = Direct(rest_url=sandbox.rest_url, stream_url=sandbox.stream_url, time_unit="ms")
                 transport = await stack.enter_async_context(open_direct(direct))

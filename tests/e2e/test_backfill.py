@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import subprocess
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from binance_proxy.domain.instrument import Instrument
-from binance_proxy.domain.tick import MarketEvent, TradeTick
+from binance_proxy.domain.tick import TradeTick
 from binance_proxy.sandbox.serve import Sandbox, serve
 from binance_proxy.sandbox.settings import SandboxSettings
 from bridge_process import Bridge, eventually
 from bulk_files import MS, US, aggregate_rows, candle_rows, checksum, trade_rows, write
 from contract.exchange_history import past
 from contract.market_store import ETH
+from sandboxed import Past
 
 FIRST, LAST = 20_000, 25_999
 TRADES = past(*range(FIRST, LAST + 1))
@@ -32,23 +32,6 @@ def when(ts: int) -> str:
 
 
 RANGE = ("--start", when(TRADES[0].ts_event), "--end", when(TRADES[-1].ts_event + 10**9))
-
-
-class Past:
-    """A `MarketFeed` of trades that have happened."""
-
-    def __init__(self, trades: Sequence[TradeTick]) -> None:
-        self._trades = trades
-
-    async def instruments(self, _: object) -> Sequence[Instrument]:
-        return [ETH]
-
-    async def stream(self, _: object) -> AsyncGenerator[MarketEvent]:
-        for trade in self._trades:
-            yield trade
-
-    def resync(self, _: Instrument) -> None:
-        pass
 
 
 @asynccontextmanager

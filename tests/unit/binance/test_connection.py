@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from binance_proxy.adapters.binance import connection as module
+from binance_proxy.adapters.binance import pauses as module
 from binance_proxy.adapters.binance.feed import BinanceFeed
 from binance_proxy.adapters.binance.rest import BinanceRest
 from binance_proxy.adapters.binance.settings import Care

@@ -126,8 +126,7 @@ def run(
         common: Settings.
     """
     config = common.load(*([f"feed.use={feed}"] if feed else [])).config
-    if duration is not None and not 0 < duration < float("inf"):
-        raise ConfigError(f"--duration {duration} is not a number of seconds above zero")
+    _check_duration(duration)
     return _run(run_bridge(config, duration_s=duration, json=json))
 
 
@@ -360,8 +359,7 @@ def sandbox(*, pairs: str | None = None, duration: float | None = None, common: 
         common: Settings.
     """
     config = common.load(*([f"sandbox.pairs={pairs.split(',')}"] if pairs else [])).config
-    if duration is not None and not 0 < duration < float("inf"):
-        raise ConfigError(f"--duration {duration} is not a number of seconds above zero")
+    _check_duration(duration)
     return _run(run_sandbox(config, duration_s=duration))
 
 
@@ -467,6 +465,11 @@ def _range(start: str | None, end: str | None) -> tuple[int | None, int]:
     if first is not None and first >= behind:
         raise ConfigError(f"--start {start} does not lie before --end {end}")
     return None if first is None else max(first, 0), min(max(behind, 0), END_OF_TIME)
+
+
+def _check_duration(seconds: float | None) -> None:
+    if seconds is not None and not 0 < seconds < float("inf"):
+        raise ConfigError(f"--duration {seconds} is not a number of seconds above zero")
 
 
 def _limit(given: int | None, default: int) -> int:

@@ -171,9 +171,7 @@ class Container(containers.DeclarativeContainer):
         providers.Callable(server_kind, config.provided.store.timescale.url),
         embedded=providers.Factory(
             open_own_server,
-            providers.Callable(
-                lambda data_dir: Path(data_dir).expanduser() / "postgres", config.provided.data_dir
-            ),
+            providers.Callable(server_folder, config.provided.data_dir),
             owner,
             attach=attach,
         ),

@@ -4,18 +4,14 @@ import asyncio
 from typing import Any
 
 import msgspec
-import zmq
-import zmq.asyncio
 from rich.markup import escape
 from rich.table import Table
 
 from binance_proxy.adapters.zeromq.cloudevents import bare_json
-from binance_proxy.adapters.zeromq.publisher import STATUS
+from binance_proxy.bridge.listening import ANSWER_S, listening, no_answer, unreadable
 from binance_proxy.bridge.terminal import out, print_json, utc
-from binance_proxy.domain.errors import BridgeError, ConfigError
+from binance_proxy.domain.errors import BridgeError
 
-ANSWER_S = 5.0
-"""How long a bridge may take; it says how it is once a second."""
 WORDS = {
     "trades": "trades recorded in this run",
     "quotes": "book updates recorded",
@@ -69,22 +65,12 @@ async def status(address: str, *, json: bool) -> int:
 
 async def _hear(address: str) -> dict[str, Any]:
     """Return the next thing that a bridge says of itself."""
-    with zmq.asyncio.Context() as context, context.socket(zmq.SUB) as socket:
-        socket.setsockopt(zmq.LINGER, 0)
-        try:
-            socket.connect(address)
-        except zmq.ZMQError as error:
-            raise ConfigError(f"{address!r} is not an address such as tcp://127.0.0.1:5555") from error
-        socket.subscribe(STATUS)
+    with listening(address) as socket:
         try:
             async with asyncio.timeout(ANSWER_S):
                 _, body = await socket.recv_multipart()
             return msgspec.json.decode(bare_json(body), type=dict[str, Any])
         except TimeoutError:
-            raise NoAnswer(
-                f"no bridge answers on {address}; start one with `bridge run`, or name another address"
-            ) from None
+            raise NoAnswer(no_answer(address)) from None
         except (msgspec.MsgspecError, ValueError) as error:
-            raise NoAnswer(
-                f"what is published on {address} cannot be read; take the JSON endpoint (publish.json.bind)"
-            ) from error
+            raise NoAnswer(unreadable(address)) from error

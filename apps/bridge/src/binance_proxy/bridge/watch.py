@@ -17,21 +17,18 @@ from rich.live import Live
 from binance_proxy.adapters.zeromq.cloudevents import bare_json
 from binance_proxy.adapters.zeromq.publisher import STATUS
 from binance_proxy.bridge.ladder import Screen, line_of
+from binance_proxy.bridge.listening import ANSWER_S, listening, no_answer, unreadable
 from binance_proxy.bridge.watched import TAPE, Status, Watched, read_status
 from binance_proxy.domain.errors import BridgeError, ConfigError
 from binance_proxy.domain.tick import TradeTick
 
 log = logging.getLogger(__name__)
 
-ANSWER_S = 5.0
-"""How long a bridge may take to say what it publishes; it does so once a second."""
 FRAME_S = 0.1
 IDLE_FRAME_S = 1.0
 """Between two frames when nothing has come: what tells silence from a frozen screen."""
 ASK_S = 2.0
 """Between two requests for a snapshot."""
-QUEUE = 10_000
-"""Messages that may wait for us; what is older than that is not worth catching up with."""
 TURN = TAPE // 2
 """Messages that are taken at once; no more trades than the tape holds, or lines would be lost."""
 ON_SCREEN = ("trades", "orderbook", "candles.1m", "gaps")
@@ -94,14 +91,7 @@ async def watch(
     if levels < 1:
         raise ConfigError(f"levels = {levels} is below 1")
     on_terminal = console.is_terminal and console.file.isatty() and not console.is_dumb_terminal
-    with zmq.asyncio.Context() as context, context.socket(zmq.SUB) as socket:
-        socket.setsockopt(zmq.RCVHWM, QUEUE)
-        socket.setsockopt(zmq.LINGER, 0)
-        try:
-            socket.connect(address)
-        except zmq.ZMQError as error:
-            raise ConfigError(f"{address!r} is not an address such as tcp://127.0.0.1:5555") from error
-        socket.subscribe(STATUS)
+    with listening(address) as socket:
         with console.status(f"listening on {address}") if on_terminal else nullcontext():
             name = await _find(socket, address, Wanted(pair, venue, market), stop)
         if name is None:
@@ -135,15 +125,13 @@ def _status_in(topic: bytes, body: bytes, address: str) -> Status | None:
     try:
         return read_status(bare_json(body))
     except (msgspec.MsgspecError, ValueError) as error:
-        raise NothingToWatch(
-            f"what is published on {address} cannot be read; take the JSON endpoint (publish.json.bind)"
-        ) from error
+        raise NothingToWatch(unreadable(address)) from error
 
 
 def complaint(address: str, wanted: Wanted, heard: Status | None) -> str:
     """Say in one sentence why there is nothing to watch."""
     if heard is None:
-        return f"no bridge answers on {address}; start one with `bridge run`, or name another address"
+        return no_answer(address)
     if not heard.instruments:
         return f"the bridge on {address} records no pair yet; add one with `bridge pairs`"
     return f"the bridge on {address} has no {wanted}; it has {', '.join(heard.instruments)}"

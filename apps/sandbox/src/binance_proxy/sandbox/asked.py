@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS
-from binance_proxy.domain.printed import FIRST_MICROSECOND
+from binance_proxy.domain.printed import printed_unit_ns
 
 _SYMBOL = re.compile(r"[A-Z0-9-_.]{1,20}")
 _NUMBER = re.compile(r"[0-9]{1,20}")
@@ -140,5 +139,5 @@ def _ns(time: int | None, *, last: bool) -> int | None:
     """Return the first or last ns of a time."""
     if time is None:
         return None
-    unit_ns = MILLISECOND_NS if time < FIRST_MICROSECOND else MICROSECOND_NS
+    unit_ns = printed_unit_ns(time)
     return min(time * unit_ns + (unit_ns - 1 if last else 0), 2**63 - 1)

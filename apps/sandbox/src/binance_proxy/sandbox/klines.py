@@ -1,8 +1,9 @@
 """Klines as Binance prints them: candles that also say what takers bought and which trades they hold."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, takewhile
+from typing import TypeVar
 
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.sandbox.prints import Print, Prints
@@ -17,6 +18,8 @@ INTERVALS = {
 MINUTE = INTERVALS["1m"]
 MINUTES_KEPT = 100_000
 LOOKED_AT = 50_000
+
+Part = TypeVar("Part")
 
 
 class Kline:
@@ -93,9 +96,11 @@ class Klines:
         timeframe = INTERVALS[interval]
         if interval == "1s":
             looked_at = LOOKED_AT if start is None else len(trades)
-            made = _made_of_trades(trades.between(start, None, looked_at), timeframe)
+            prints = trades.between(start, None, looked_at)
+            made = _made(timeframe, ((one.ts_event, one.price, one) for one in prints), Kline.add)
         else:
-            made = _made_of_minutes(self._minutes, timeframe)
+            minutes = ((one.start, one.open, one) for one in self._minutes)
+            made = _made(timeframe, minutes, Kline.join)
         found = (
             kline
             for kline in takewhile(
@@ -106,26 +111,17 @@ class Klines:
         return list(deque(found, maxlen=limit) if start is None else islice(found, limit))
 
 
-def _made_of_trades(trades: Iterable[Print], timeframe: Timeframe) -> Iterator[Kline]:
+def _made(
+    timeframe: Timeframe, parts: Iterable[tuple[int, int, Part]], take: Callable[[Kline, Part], None]
+) -> Iterator[Kline]:
+    """Make klines of parts, oldest first, each behind its time in ns and the price that it opens with."""
     kline: Kline | None = None
-    for trade in trades:
-        if kline is None or trade.ts_event >= kline.end:
+    for ts_event, price, part in parts:
+        if kline is None or ts_event >= kline.end:
             if kline is not None:
                 yield kline
-            kline = Kline(*timeframe.period(trade.ts_event), trade.price)
-        kline.add(trade)
-    if kline is not None:
-        yield kline
-
-
-def _made_of_minutes(minutes: Iterable[Kline], timeframe: Timeframe) -> Iterator[Kline]:
-    kline: Kline | None = None
-    for minute in minutes:
-        if kline is None or minute.start >= kline.end:
-            if kline is not None:
-                yield kline
-            kline = Kline(*timeframe.period(minute.start), minute.open)
-        kline.join(minute)
+            kline = Kline(*timeframe.period(ts_event), price)
+        take(kline, part)
     if kline is not None:
         yield kline
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from binance_proxy.application.missing import Absence, MissingIds, matches_of, missing_ids
+from binance_proxy.application.missing import Absence, MissingIds, matches_of, missing_ids, outside
 from binance_proxy.application.ports import ExchangeHistory, MarketStore
 from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.domain.candle import Candle, Timeframe
@@ -258,16 +258,9 @@ def _common(ranges: Sequence[tuple[int, int]], bounds: tuple[int, int]) -> list[
     ]
 
 
-def _unknown(known: Sequence[Gap], ids: tuple[int, int]) -> list[tuple[int, int]]:
+def _unknown(known: Sequence[Gap], ids: tuple[int, int]) -> Sequence[tuple[int, int]]:
     """Return what of some ids lies in no known gap."""
-    unknown, next_id = [], ids[0]
-    for gap in sorted(known, key=lambda gap: gap.first_id):
-        if gap.first_id > ids[1]:
-            break
-        if gap.first_id > next_id:
-            unknown.append((next_id, gap.first_id - 1))
-        next_id = max(next_id, gap.last_id + 1)
-    return [*unknown, (next_id, ids[1])] if next_id <= ids[1] else unknown
+    return outside(sorted((gap.first_id, gap.last_id) for gap in known), *ids)
 
 
 def _lost(instrument: Instrument, when: tuple[int, int], absence: Absence, ids: tuple[int, int]) -> Gap:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from binance_proxy.application.missing import matches_of
+from binance_proxy.application.missing import matches_of, outside
 from binance_proxy.application.report import Report
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.gap import Gap, GapState, settle
@@ -121,12 +121,9 @@ class Continuity:
         gap = one.gap
         self._ts_event = max(self._ts_event, gap.end)
         self._gaps[ids.expect(gap.first_id, gap.last_id)] = gap
-        here = gap.first_id
-        for first, last in (*one.missing, (gap.last_id + 1, gap.last_id)):
-            if here < first:
-                ids.feed(here, first - 1)
-                self._fill(ids.closed)
-            here = last + 1
+        for came in outside(one.missing, gap.first_id, gap.last_id):
+            ids.feed(*came)
+            self._fill(ids.closed)
 
     def take(self, first_id: int, last_id: int, tick: Tick, *, is_past: bool = False) -> bool:
         """Take the ids of a tick, tell of a hole they show, and return whether the tick is new.

@@ -1,7 +1,7 @@
 """Which single trades are not in the store."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 
 from msgspec import Struct
@@ -25,6 +25,21 @@ def is_stand_in(trade: TradeTick) -> bool:
     Others have ids of their own, and belong to a recording of aggregated trades.
     """
     return trade.first_match_id == trade.trade_id
+
+
+def outside(ranges: Iterable[tuple[int, int]], first_id: int, last_id: int) -> Sequence[tuple[int, int]]:
+    """Return which ids from first to last lie in none of the ranges, as ranges, both ends included.
+
+    The given ranges are sorted; they may overlap, and reach beyond.
+    """
+    found, next_id = [], first_id
+    for first, last in ranges:
+        if first > last_id:
+            break
+        if first > next_id:
+            found.append((next_id, first - 1))
+        next_id = max(next_id, last + 1)
+    return [*found, (next_id, last_id)] if next_id <= last_id else found
 
 
 class AggregatedRecording(BridgeError):

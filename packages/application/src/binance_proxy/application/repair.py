@@ -7,7 +7,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from binance_proxy.application.backfill import fill
-from binance_proxy.application.missing import AggregatedRecording, is_stand_in, matches_of, missing_ids
+from binance_proxy.application.missing import (
+    AggregatedRecording,
+    is_stand_in,
+    matches_of,
+    missing_ids,
+    outside,
+)
 from binance_proxy.application.ports import (
     ExchangeHistory,
     HistoryRejected,
@@ -133,11 +139,15 @@ class Repair:
                 continue
 
     def _put_off(self, job: _Job) -> None:
-        settings = self._settings
-        pause_s = settings.patience_s * 2 ** min(job.answers + job.failures, MOST_DOUBLINGS)
-        pause_s = settings.longest_pause_s if job.is_refused else min(pause_s, settings.longest_pause_s)
+        longest_s = self._settings.longest_pause_s
+        pause_s = longest_s if job.is_refused else self._pause_s(job.answers + job.failures)
         job.due = self._loop.time() + pause_s
         self._jobs.append(job)
+
+    def _pause_s(self, attempts: int) -> float:
+        """Return how long to wait after so many attempts in vain."""
+        pause_s = self._settings.patience_s * 2.0 ** min(attempts, MOST_DOUBLINGS)
+        return min(pause_s, self._settings.longest_pause_s)
 
     async def _is_done(self, job: _Job) -> bool:
         """Try once; return whether nothing is left to be tried."""
@@ -174,11 +184,8 @@ class Repair:
             missing = await missing_ids(
                 self._store, gap.instrument, gap.start, gap.end + 1, first_id, last_id
             )
-            here = first_id
-            for first, last in (*missing.ranges, (last_id + 1, last_id)):
-                if here < first:
-                    track.stored_by_others(here, first - 1)
-                here = last + 1
+            for stored in outside(missing.ranges, first_id, last_id):
+                track.stored_by_others(*stored)
 
     def _can_be_fetched(self, gap: Gap, track: Track) -> bool:
         """Say whether anything is missing that the limit reaches."""
@@ -221,8 +228,7 @@ class Repair:
             except StoreUnavailable as error:
                 failures += 1
                 log.warning("%s: candles wait to be corrected: %s", job.gap.instrument.name, error)
-                pause_s = self._settings.patience_s * 2 ** min(failures, MOST_DOUBLINGS)
-                await asyncio.sleep(min(pause_s, self._settings.longest_pause_s))
+                await asyncio.sleep(self._pause_s(failures))
 
     async def _publish_candles(self, gap: Gap, track: Track) -> bool:
         """Publish closed candles; false if they may have been out of date before they were published."""

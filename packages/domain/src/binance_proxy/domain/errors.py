@@ -4,6 +4,7 @@
 BridgeError
 ├── ConfigError            stop: a setting is wrong, and the message names it
 ├── ScaleError             skip the tick: a number does not fit the instrument's units
+│   └── TimeTooCoarse      likewise: its time says less than the instrument's
 ├── TickRejected           skip the tick: it says something that cannot be true
 ├── BookStale              take a snapshot: the book missed an update
 ├── NotEnoughLiquidity     the question has no answer on this book
@@ -24,6 +25,10 @@ class ConfigError(BridgeError):
 
 class ScaleError(BridgeError, ValueError):
     """A number cannot be held exactly in the units of its instrument."""
+
+
+class TimeTooCoarse(ScaleError):
+    """A time is coarser than those of its instrument, so the same tick could be stored twice."""
 
 
 class TickRejected(BridgeError, ValueError):

@@ -4,7 +4,7 @@ They have to come out exactly as the live streams say the same trade, or it woul
 """
 
 from binance_proxy.domain.candle import Candle, Timeframe
-from binance_proxy.domain.errors import ScaleError, TickRejected
+from binance_proxy.domain.errors import ScaleError, TickRejected, TimeTooCoarse
 from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS, Instrument
 from binance_proxy.domain.scale import INT64_MAX, to_units
 from binance_proxy.domain.tick import Side, TradeTick, check_trade
@@ -16,16 +16,21 @@ _LONGEST_SUM = 30
 """Digits in front of the point."""
 
 
+def printed_unit_ns(printed: int) -> int:
+    """Return the unit of a time, in ns: told by its magnitude it is in ms or in µs."""
+    return MILLISECOND_NS if printed < FIRST_MICROSECOND else MICROSECOND_NS
+
+
 def printed_time(instrument: Instrument, printed: int) -> int:
     """Return a time in ms or µs, told by its magnitude, as ns at the resolution of the instrument.
 
     Raises:
-        ScaleError: The time is coarser than the instrument's: the same trade could be stored twice.
+        TimeTooCoarse: The same trade could be stored twice.
         TickRejected: It lies before or behind all trading.
     """
-    unit = MILLISECOND_NS if printed < FIRST_MICROSECOND else MICROSECOND_NS
+    unit = printed_unit_ns(printed)
     if unit > instrument.time_resolution_ns:
-        raise ScaleError(
+        raise TimeTooCoarse(
             f"{instrument.name} is recorded in µs, and a trade with a time in ms could be stored twice"
         )
     ts_event = printed * unit
@@ -100,7 +105,7 @@ def printed_candle(
         ScaleError: A number does not fit the units of the instrument.
         TickRejected: It does not begin where a period of the timeframe does.
     """
-    unit = MILLISECOND_NS if open_time < FIRST_MICROSECOND else MICROSECOND_NS
+    unit = printed_unit_ns(open_time)
     start, end = timeframe.period(open_time * unit)
     if start != open_time * unit:
         raise TickRejected(f"no {timeframe} candle begins at {open_time}")

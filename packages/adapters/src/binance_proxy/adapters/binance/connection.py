@@ -3,22 +3,20 @@
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
-
-import backoff
 
 from binance_proxy.adapters.binance.handover import Handover
 from binance_proxy.adapters.binance.inbox import Inbox
 from binance_proxy.adapters.binance.line import Line
+from binance_proxy.adapters.binance.pauses import growing_pauses
 from binance_proxy.adapters.binance.settings import STREAMS_PER_CONNECTION, Care
 from binance_proxy.adapters.binance.transport import Transport
 from binance_proxy.application.ports import Clock, FeedError
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_S = 0.25
 STEADY_S = 10.0
 """A line that lived for so long was a good one, and the next pause is a short one again."""
 EARLY = 0.05
@@ -118,7 +116,7 @@ class Connection:
 
     async def _keep(self) -> None:
         """Open a line, follow it to its end, and open the next, without end."""
-        pauses = _pauses(self._care)
+        pauses = growing_pauses(self._care.longest_pause_s)
         while True:
             try:
                 line = await self._open()
@@ -132,7 +130,7 @@ class Connection:
             reason = await self._tend(line)
             self._lose(reason)
             if self._loop.time() - began > STEADY_S:
-                pauses = _pauses(self._care)
+                pauses = growing_pauses(self._care.longest_pause_s)
             await asyncio.sleep(next(pauses))
 
     def _lose(self, reason: str) -> None:
@@ -162,12 +160,12 @@ class Connection:
 
     async def _tend(self, line: Line) -> str:
         """Follow a line, and those that follow it, until one is lost; return why."""
-        pauses = _pauses(self._care)
+        pauses = growing_pauses(self._care.longest_pause_s)
         while True:
             await self._wait_until_leaving(line)
             follower = await self._replace(line) if line.ended is None else None
             if follower is not None:
-                line, pauses = follower, _pauses(self._care)
+                line, pauses = follower, growing_pauses(self._care.longest_pause_s)
             elif line.ended is not None:
                 self._close(line)
                 return line.ended
@@ -233,11 +231,3 @@ class Connection:
             if enough is not None and self._inbox.taken >= enough and handover.agreed:
                 break
         return follower.ended is None and (follower.ready.is_set() or line.ended is not None)
-
-
-def _pauses(care: Care) -> Iterator[float]:
-    """Return growing pauses in seconds, each drawn at random, so that nobody comes in step."""
-    limits = backoff.expo(base=2, factor=FIRST_PAUSE_S, max_value=care.longest_pause_s)
-    next(limits)  # the generator waits to be started
-    while True:
-        yield backoff.full_jitter(next(limits))

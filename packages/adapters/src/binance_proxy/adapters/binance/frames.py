@@ -12,9 +12,9 @@ from msgspec import Meta, Struct
 
 from binance_proxy.adapters.binance.symbols import slashed
 from binance_proxy.application.ports import FrameRejected
-from binance_proxy.domain.errors import ScaleError, TickRejected
-from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS, Instrument, Market
-from binance_proxy.domain.printed import FIRST_MICROSECOND
+from binance_proxy.domain.errors import ScaleError, TickRejected, TimeTooCoarse
+from binance_proxy.domain.instrument import MILLISECOND_NS, Instrument, Market
+from binance_proxy.domain.printed import printed_time
 from binance_proxy.domain.scale import INT64_MAX, to_units
 from binance_proxy.domain.tick import BookSnapshot, Levels, QuoteTick, Side, TradeTick, check_trade
 
@@ -116,7 +116,7 @@ _decode_rest_depth = msgspec.json.Decoder(_RestDepth).decode
 class _Known:
     """An instrument, and what its numbers are multiplied by."""
 
-    __slots__ = ("instrument", "price_end", "resolution_ns", "size_end", "symbol", "too_fine", "ts_event")
+    __slots__ = ("instrument", "price_end", "size_end", "symbol", "too_fine", "ts_event")
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
@@ -124,7 +124,6 @@ class _Known:
         self.price_end = b'e%d","' % instrument.price_precision
         self.size_end = b'e%d"]' % instrument.size_precision
         self.too_fine = b"." + b"0" * (min(instrument.price_precision, instrument.size_precision) + 1)
-        self.resolution_ns = instrument.time_resolution_ns
         self.ts_event = 0
         """The venue's clock when it was last heard."""
 
@@ -200,6 +199,8 @@ class BinanceFrames:
             raise FrameRejected("missing or wrong field", str(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise FrameRejected("broken JSON", f"{error}: {_begin(raw)}") from error
+        except TimeTooCoarse as error:
+            raise FrameRejected("time too coarse", str(error)) from error
         except (ScaleError, TickRejected) as error:
             raise FrameRejected("impossible number", str(error)) from error
         if tick is not None:
@@ -227,7 +228,7 @@ class BinanceFrames:
         return check_trade(
             TradeTick(
                 instrument=instrument,
-                ts_event=_time(known, trade.T),
+                ts_event=printed_time(known.instrument, trade.T),
                 ts_recv=ts_recv,
                 trade_id=trade.t,
                 price=to_units(trade.p, instrument.price_precision),
@@ -247,7 +248,7 @@ class BinanceFrames:
         return check_trade(
             TradeTick(
                 instrument=instrument,
-                ts_event=_time(known, trade.T),
+                ts_event=printed_time(known.instrument, trade.T),
                 ts_recv=ts_recv,
                 trade_id=trade.a,
                 price=to_units(trade.p, instrument.price_precision),
@@ -272,7 +273,7 @@ class BinanceFrames:
             raise FrameRejected("frame of another market", f"update {depth.u} is not of {self.market}")
         return QuoteTick(
             instrument=_same_symbol(known, depth.s),
-            ts_event=_time(known, depth.T or depth.E),
+            ts_event=printed_time(known.instrument, depth.T or depth.E),
             ts_recv=ts_recv,
             first_update_id=depth.U,
             last_update_id=depth.u,
@@ -295,8 +296,8 @@ class BinanceFrames:
         # A spot snapshot has no time. The venue's clock, as last heard before it arrived, is the nearest
         # known time that is not ahead of it.
         said = depth.T or depth.E
-        heard = known.ts_event or ts_recv - ts_recv % known.resolution_ns
-        ts_event = heard if said is None else _time(known, said)
+        heard = known.ts_event or ts_recv - ts_recv % known.instrument.time_resolution_ns
+        ts_event = heard if said is None else printed_time(known.instrument, said)
         return BookSnapshot(
             instrument=known.instrument,
             ts_event=ts_event,
@@ -329,20 +330,6 @@ def _plain_depth(raw: bytes, known: _Known) -> _Depth | None:
     if len(scaled) - len(levels) != count * ends or levels.count(b'"') != 4 * count + 2:
         return None
     return depth
-
-
-def _time(known: _Known, time: int) -> int:
-    """Return a time of Binance's, in ms or µs, as ns at the resolution of the instrument."""
-    unit = MILLISECOND_NS if time < FIRST_MICROSECOND else MICROSECOND_NS
-    if unit > known.resolution_ns:
-        raise FrameRejected(
-            "time too coarse",
-            f"{known.instrument.name} is recorded in µs, and a trade in ms could be stored twice",
-        )
-    ts_event = time * unit
-    if not 0 < ts_event <= INT64_MAX:
-        raise TickRejected(f"time {time} is before or behind all trading")
-    return ts_event - ts_event % known.resolution_ns
 
 
 def _same_symbol(known: _Known, symbol: str) -> Instrument:

@@ -4,10 +4,10 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Protocol
 
-import backoff
-
+from binance_proxy.adapters.binance.pauses import growing_pauses
 from binance_proxy.adapters.binance.rest import DEPTH_WEIGHTS, BinanceRest
 from binance_proxy.adapters.binance.weight import LIMIT
 from binance_proxy.application.ports import FeedRejected, FeedUnavailable
@@ -156,7 +156,7 @@ class Snapshots:
         """Return the pauses before the next attempts; none at first, longer where books are wanted often."""
         came_at, pauses = self._pauses.get(instrument, (float("-inf"), iter(())))
         if asyncio.get_running_loop().time() - came_at > PEACE_S:
-            return _growing(self._longest_pause_s)
+            return chain([0.0], growing_pauses(self._longest_pause_s))
         return pauses
 
 
@@ -168,11 +168,3 @@ def levels_for(most: int, instruments: int, share: float) -> int:
     budget = LIMIT * share / max(instruments, 1)
     affordable = [levels for levels, weight in DEPTH_WEIGHTS if weight <= budget]
     return min(most, max(affordable, default=DEPTH_WEIGHTS[0][0]))
-
-
-def _growing(longest_pause_s: float) -> Iterator[float]:
-    yield 0.0
-    limits = backoff.expo(base=2, factor=0.25, max_value=longest_pause_s)
-    next(limits)  # the generator waits to be started
-    while True:
-        yield backoff.full_jitter(next(limits))

@@ -8,12 +8,11 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-import backoff
-
 from binance_proxy.adapters.ccxt.books import WatchedBook
 from binance_proxy.adapters.ccxt.exchange import open_exchange, translated
 from binance_proxy.adapters.ccxt.inbox import Inbox
 from binance_proxy.adapters.ccxt.markets import MADE_UP, instrument_of
+from binance_proxy.adapters.ccxt.patience import patient
 from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.ccxt.watch import Watch, Watched
 from binance_proxy.application.ports import Clock, FeedRejected, FeedUnavailable, TrackedPair
@@ -163,16 +162,7 @@ class UnifiedFeed:
             raise FeedUnavailable(f"{self._settings.exchange} lists no markets at the moment")
 
     async def _load_patiently(self, exchange: Any) -> None:  # noqa: ANN401  ccxt has no types
-        load = backoff.on_exception(
-            backoff.expo,
-            FeedUnavailable,
-            max_value=self._longest_pause_s,
-            base=2,
-            factor=0.1,
-            jitter=backoff.full_jitter,
-            logger=None,
-        )(self._load)
-        await load(exchange)
+        await patient(self._load, self._longest_pause_s)(exchange)
 
     def _now(self) -> int:
         """Return the time of receipt, which never runs backwards within a feed."""

@@ -5,11 +5,10 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import backoff
-
 from binance_proxy.adapters.ccxt.books import WatchedBook
 from binance_proxy.adapters.ccxt.exchange import translated
 from binance_proxy.adapters.ccxt.inbox import Inbox
+from binance_proxy.adapters.ccxt.patience import patient
 from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.ccxt.trades import trade_of
 from binance_proxy.application.ports import FeedRejected, FeedUnavailable, FrameRejected
@@ -83,19 +82,10 @@ class Watch:
 
     async def _repeat(self, book: WatchedBook, stream: Stream, look: _Look) -> None:
         watched = book.instrument, stream
-        patient = backoff.on_exception(
-            backoff.expo,
-            FeedUnavailable,
-            max_value=self._longest_pause_s,
-            base=2,
-            factor=0.1,
-            jitter=backoff.full_jitter,
-            on_backoff=lambda details: self._lose(book, watched, details["exception"]),
-            logger=None,
-        )(look)
+        look_again = patient(look, self._longest_pause_s, lambda error: self._lose(book, watched, error))
         while True:
             await self._inbox.room()
-            found = await patient(book)
+            found = await look_again(book)
             self._failing.discard(watched)
             book.is_refused = book.is_refused and not self._failing.isdisjoint(_watched(book))
             self._inbox.put(found)

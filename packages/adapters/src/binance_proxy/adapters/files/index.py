@@ -10,8 +10,8 @@ from binance_proxy.adapters.files.names import BulkFile, Kind
 from binance_proxy.adapters.files.rows import Row, fault, matches_in, printed_time_in, rows_of
 from binance_proxy.adapters.files.soundness import check_container, check_sum
 from binance_proxy.application.ports import HistoryRejected
-from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS
-from binance_proxy.domain.printed import FIRST_MICROSECOND
+from binance_proxy.domain.instrument import MICROSECOND_NS
+from binance_proxy.domain.printed import printed_unit_ns
 
 STEP = 10_000
 """Rows between two marks, and between two turns of the loop."""
@@ -62,7 +62,7 @@ async def index_of(file: BulkFile, *, by_checksum: bool) -> Index:
     while some := list(islice(rows, STEP)):
         for row in some:
             time = printed_time_in(file, row)
-            unit_ns = MILLISECOND_NS if time < FIRST_MICROSECOND else MICROSECOND_NS
+            unit_ns = printed_unit_ns(time)
             ts = time * unit_ns
             first, last = ids_in(file, row)
             if first <= last_id or last < first:
@@ -83,5 +83,5 @@ def ids_in(file: BulkFile, row: Row) -> tuple[int, int]:
     if file.kind is not Kind.CANDLES:
         return matches_in(file, row)
     time = printed_time_in(file, row)
-    opens = time * 1_000 if time < FIRST_MICROSECOND else time
+    opens = time * printed_unit_ns(time) // MICROSECOND_NS
     return opens, opens
