@@ -1,5 +1,6 @@
 """What every test folder shares."""
 
+import os
 import signal
 from collections.abc import AsyncIterator
 from itertools import count
@@ -11,6 +12,7 @@ from hypothesis import settings
 
 from binance_proxy.adapters.embedded.postgres import open_postgres
 from binance_proxy.adapters.timescale.schema import migrate
+from servers import timescale_url
 
 # A worker of pytest-xdist ignores SIGINT, and so would every process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,25 +41,37 @@ async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 @pytest.fixture
-async def database_url(postgres_url: str) -> AsyncIterator[str]:
+def server(request: pytest.FixtureRequest) -> str:
+    """Which server a test's databases are on: `plain`, unless the test asks for others by `servers.both`."""
+    return getattr(request, "param", "plain")
+
+
+@pytest.fixture
+async def database_url(server: str, postgres_url: str) -> AsyncIterator[str]:
     """A database of its own, at the newest revision."""
+    if server == "timescale":
+        async for url in _fresh(timescale_url(), "template0"):
+            await migrate(url)
+            yield url
+        return
     async for url in _fresh(postgres_url, "migrated"):
         yield url
 
 
 @pytest.fixture
-async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
+async def empty_database_url(server: str, postgres_url: str) -> AsyncIterator[str]:
     """A database of its own, without a schema."""
-    async for url in _fresh(postgres_url, "template0"):
+    admin_url = timescale_url() if server == "timescale" else postgres_url
+    async for url in _fresh(admin_url, "template0"):
         yield url
 
 
 async def _fresh(postgres_url: str, template: str) -> AsyncIterator[str]:
-    name = f"test_{next(_NUMBER)}"
+    name = f"test_{os.getpid()}_{next(_NUMBER)}"
     admin = await asyncpg.connect(postgres_url)
     try:
         await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield named(postgres_url, name)
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
+        await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         await admin.close()

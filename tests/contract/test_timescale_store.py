@@ -6,8 +6,10 @@ import pytest
 
 from binance_proxy.adapters.timescale.store import TimescaleStore, open_timescale
 from contract.market_store import MarketStoreContract
+from servers import both
 
 
+@both
 class TestTimescaleStore(MarketStoreContract):
     @pytest.fixture
     async def store(self, database_url: str) -> AsyncIterator[TimescaleStore]:

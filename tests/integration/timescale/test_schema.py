@@ -11,8 +11,11 @@ from binance_proxy.application.ports import StoreRejected, TrackedPair
 from binance_proxy.domain.instrument import Market, Stream
 from binance_proxy.domain.tick import TradeTick
 from contract.market_store import ETH, trade
+from servers import both
 
-NEWEST = "0002"
+pytestmark = both
+
+NEWEST = "0004"
 VIEWS = [f"candles_{name}" for name in ("1m", "5m", "15m", "1h", "4h", "1d")]
 CANDLE_COLUMNS = "venue market symbol start open high low close volume quote_volume vwap trades complete"
 TRADE_COLUMNS = "venue market symbol trade_id ts_event ts_recv price size aggressor"
@@ -52,7 +55,7 @@ async def test_a_newer_schema_is_refused(database_url: str, sql: asyncpg.Connect
         async with open_timescale(database_url):
             pass
     assert str(refusal.value) == (
-        "The database's schema is at revision 9999 and this bridge knows none later than 0002:"
+        "The database's schema is at revision 9999 and this bridge knows none later than 0004:"
         " run a newer bridge, or use another database."
     )
     assert await revision(database_url) == "9999"
@@ -121,27 +124,3 @@ async def test_a_change_of_tracked_pairs_is_notified(
     async with asyncio.timeout(60):
         assert await heard.get() == "tracked_pairs"
     await listener.close()
-
-
-async def test_partitions_are_days_in_utc(database_url: str, sql: asyncpg.Connection) -> None:
-    async with open_timescale(database_url) as store:
-        await store.append([trade(1, 999), trade(2, 1_000)])  # a millisecond before midnight, and midnight
-    found = await sql.fetch("SELECT tableoid::regclass::text AS name FROM trades ORDER BY trade_id")
-    assert [row["name"] for row in found] == ["trades_p20240807", "trades_p20240808"]
-
-
-async def test_a_filter_on_time_spares_partitions(database_url: str, sql: asyncpg.Connection) -> None:
-    async with open_timescale(database_url) as store:
-        await store.append([trade(number, number * 86_400_000) for number in range(10)])
-    await sql.execute("ANALYZE trades")
-    plan = await sql.fetch("""
-        EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off)
-        SELECT open, high FROM candles_1m
-        WHERE symbol = 'ETH/USDT' AND start >= '2024-08-11T23:59Z' AND start < '2024-08-12T00:00Z'
-    """)
-    text = "\n".join(row[0] for row in plan)
-    summed = text[text.index("Aggregate") :]
-    assert "trades_p20240811" in summed
-    executed = [line for line in summed.splitlines() if "trades_p" in line and "never executed" not in line]
-    assert all("trades_p20240811" in line for line in executed), text
-    assert executed

@@ -13,6 +13,9 @@ from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.scale import to_decimal
 from binance_proxy.domain.tick import TradeTick
 from contract.market_store import ETH, MS, SOL, T0, folded, random_trades, trade
+from servers import both
+
+pytestmark = both
 
 VIEWS = ("1m", "5m", "15m", "1h", "4h", "1d")
 FINE = structs.replace(ETH, symbol="PEPE/USDT", price_precision=18, size_precision=0)

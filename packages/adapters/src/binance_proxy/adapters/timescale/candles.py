@@ -1,43 +1,74 @@
-"""Candles of any timeframe, summed up by PostgreSQL."""
+"""Candles of any timeframe, of what was summed up ahead of time; of the trades where that is too coarse."""
 
 import asyncpg
 
 from binance_proxy.adapters.timescale.registry import Recorded
 from binance_proxy.adapters.timescale.rows import ceil_us
+from binance_proxy.adapters.timescale.session import EPOCH_2000_US
 from binance_proxy.domain.candle import SECOND_NS, Candle, Timeframe
 from binance_proxy.domain.instrument import Instrument
 
+LEVELS = {"1d": 86_400, "4h": 14_400, "1h": 3_600, "15m": 900, "5m": 300, "1m": 60}
+"""What there are sums of, by length in seconds, the longest first."""
+
 CANDLES = """
 SELECT
-    c.*,
-    (
-        SELECT t.price FROM trades t
-        WHERE t.instrument_id = $1 AND t.ts_event = c.ts_first AND NOT t.off_book
-        ORDER BY t.trade_id LIMIT 1
-    ) AS open,
-    latest.price AS close,
-    latest.ts_recv,
-    (SELECT max(t.ts_event) FROM trades t WHERE t.instrument_id = $1 AND NOT t.off_book) AS newest
-FROM (
-    SELECT
-        min(t.ts_event) AS ts_first,
-        max(t.ts_event) AS ts_last,
-        max(t.price) AS high,
-        min(t.price) AS low,
-        sum(t.size) AS volume,
-        sum(t.price::numeric * t.size) AS quote_volume,
-        sum(coalesce(t.last_match_id - t.first_match_id + 1, 1))::bigint AS trades
-    FROM trades t
-    WHERE t.instrument_id = $1 AND t.ts_event >= $2 AND t.ts_event < $3 AND NOT t.off_book
-    GROUP BY {period}
-) c
-CROSS JOIN LATERAL (
-    SELECT t.price, t.ts_recv FROM trades t
-    WHERE t.instrument_id = $1 AND t.ts_event = c.ts_last AND NOT t.off_book
-    ORDER BY t.trade_id DESC LIMIT 1
-) latest
-ORDER BY c.ts_first
+    start,
+    opening[3] AS open,
+    high,
+    low,
+    closing[3] AS close,
+    closing[1] AS last_us,
+    closing[4] AS ts_recv,
+    volume::text AS volume,
+    quote_volume::text AS quote_volume,
+    trades,
+    coalesce(
+        (
+            SELECT t.ts_event FROM trades t
+            WHERE t.instrument_id = $1 AND NOT t.off_book
+            ORDER BY t.ts_event DESC LIMIT 1
+        ),
+        (
+            SELECT timestamptz '2000-01-01T00:00Z' + r.closing[1] * interval '1 microsecond' FROM rollup_1d r
+            WHERE r.instrument_id = $1 AND r.opening IS NOT NULL
+            ORDER BY r.start DESC LIMIT 1
+        )
+    ) AS newest
+FROM {sums}
+WHERE opening IS NOT NULL
+ORDER BY start
 """
+OF_LEVEL = """(
+    SELECT * FROM sums_{level} WHERE instrument_id = $1 AND start >= $2 AND start < $3
+) s"""
+OF_SEVERAL = """(
+    SELECT
+        min(start) AS start,
+        min(opening) AS opening,
+        max(high) AS high,
+        min(low) AS low,
+        max(closing) AS closing,
+        sum(volume) AS volume,
+        sum(quote_volume) AS quote_volume,
+        sum(trades)::bigint AS trades
+    FROM sums_{level} WHERE instrument_id = $1 AND start >= $2 AND start < $3
+    GROUP BY {period}
+) s"""
+OF_TRADES = """(
+    SELECT
+        min(ts_event) AS start,
+        min(ARRAY[{since_2000}, trade_id, price]) AS opening,
+        max(price) AS high,
+        min(price) AS low,
+        max(ARRAY[{since_2000}, trade_id, price, ts_recv]) AS closing,
+        sum(size) AS volume,
+        sum(price::numeric * size) AS quote_volume,
+        sum(coalesce(last_match_id - first_match_id + 1, 1))::bigint AS trades
+    FROM trades WHERE instrument_id = $1 AND ts_event >= $2 AND ts_event < $3 AND NOT off_book
+    GROUP BY {period}
+) s"""
+SINCE_2000 = "(date_part('epoch', ts_event - timestamptz '2000-01-01T00:00Z') * 1000000)::bigint"
 
 
 async def fetch_candles(
@@ -54,38 +85,67 @@ async def fetch_candles(
     if first >= end:
         return []
     last = timeframe.period(end - 1)[1]
-    query = CANDLES.format(period=_period(timeframe))
-    rows = await connection.fetch(query, recorded.instrument_id, ceil_us(first), ceil_us(last))
-    return [_candle(row, recorded.instrument, timeframe) for row in rows]
+    rows = await connection.fetch(_query(timeframe), recorded.instrument_id, ceil_us(first), ceil_us(last))
+    return _candles(rows, recorded.instrument, timeframe)
 
 
-def _candle(row: asyncpg.Record, instrument: Instrument, timeframe: Timeframe) -> Candle:
-    start, end = timeframe.period(row["ts_last"] * 1000)
-    return Candle(
-        instrument=instrument,
-        timeframe=timeframe,
-        ts_event=row["ts_last"] * 1000,
-        ts_recv=row["ts_recv"],
-        start=start,
-        end=end,
-        open=row["open"],
-        high=row["high"],
-        low=row["low"],
-        close=row["close"],
-        volume=int(row["volume"]),
-        quote_volume=int(row["quote_volume"]),
-        trades=row["trades"],
-        closed=row["newest"] * 1000 >= end,
-    )
+def _candles(rows: list[asyncpg.Record], instrument: Instrument, timeframe: Timeframe) -> list[Candle]:
+    candles = []
+    length_s = LEVELS.get(timeframe.name)
+    for start_us, first, high, low, close, last_us, ts_recv, volume, quote_volume, trades, newest_us in rows:
+        if length_s is None:
+            start, end = timeframe.period(start_us * 1000)
+        else:
+            start, end = start_us * 1000, start_us * 1000 + length_s * SECOND_NS
+        candle = Candle(
+            instrument=instrument,
+            timeframe=timeframe,
+            ts_event=(last_us + EPOCH_2000_US) * 1000,
+            ts_recv=ts_recv,
+            start=start,
+            end=end,
+            open=first,
+            high=high,
+            low=low,
+            close=close,
+            volume=int(volume),
+            quote_volume=int(quote_volume),
+            trades=trades,
+            closed=newest_us * 1000 >= end,
+        )
+        candles.append(candle)
+    return candles
 
 
-def _period(timeframe: Timeframe) -> str:
-    """Say in SQL which period a trade lies in; any expression will do that differs from period to period."""
+def _query(timeframe: Timeframe) -> str:
+    """Ask for candles: $1 instrument, $2 and $3 the range of time."""
+    if timeframe.name in LEVELS:
+        return CANDLES.format(sums=OF_LEVEL.format(level=timeframe.name))
+    length_s = _length_s(timeframe)
+    for level, level_s in LEVELS.items():
+        if length_s % level_s == 0:
+            sums = OF_SEVERAL.format(level=level, period=_period(timeframe, "start"))
+            break
+    else:
+        sums = OF_TRADES.format(since_2000=SINCE_2000, period=_period(timeframe, "ts_event"))
+    return CANDLES.format(sums=sums)
+
+
+def _length_s(timeframe: Timeframe) -> int:
+    """Return a length that every period of the timeframe is made of."""
+    if timeframe.name.endswith("mo"):
+        return LEVELS["1d"]
+    start, end = timeframe.period(0)
+    return (end - start) // SECOND_NS
+
+
+def _period(timeframe: Timeframe, time: str) -> str:
+    """Say in SQL which period a time lies in; any expression will do that differs from period to period."""
     if timeframe.name.endswith("mo"):
         return (
-            "div((extract(year FROM t.ts_event AT TIME ZONE 'UTC') - 1970) * 12"
-            f" + extract(month FROM t.ts_event AT TIME ZONE 'UTC') - 1, {timeframe.name.removesuffix('mo')})"
+            f"div((extract(year FROM {time} AT TIME ZONE 'UTC') - 1970) * 12"
+            f" + extract(month FROM {time} AT TIME ZONE 'UTC') - 1, {timeframe.name.removesuffix('mo')})"
         )
     start, end = timeframe.period(0)
     length_s, origin_s = (end - start) // SECOND_NS, start // SECOND_NS
-    return f"date_bin(interval '{length_s} seconds', t.ts_event, to_timestamp({origin_s}))"
+    return f"date_bin(interval '{length_s} seconds', {time}, to_timestamp({origin_s}))"

@@ -1,7 +1,9 @@
-"""A partition for each UTC day, made when the first row of the day comes."""
+"""A partition for each UTC day, on a server without TimescaleDB."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+
+import asyncpg
 
 from binance_proxy.adapters.timescale.session import Session
 
@@ -9,6 +11,13 @@ DAY_NS = 86_400 * 1_000_000_000
 PARTITION_LOCK = 0x7061_7274_6974
 """Key of the advisory lock under which one process at a time makes partitions."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+IS_HYPERTABLE = "SELECT relkind <> 'p' FROM pg_class WHERE oid = 'trades'::regclass"
+"""From revision 0003 on: what is not partitioned by us is by TimescaleDB."""
+
+
+async def has_hypertables(connection: asyncpg.Connection) -> bool:
+    """Return whether the ticks lie in hypertables of TimescaleDB, which needs no partitions of ours."""
+    return bool(await connection.fetchval(IS_HYPERTABLE))
 
 
 class Partitions:

@@ -29,18 +29,21 @@ async def revision(url: str, *, connect_s: float = 10.0) -> str | None:
             await connection.close()
 
 
-async def migrate(url: str, *, connect_s: float = 10.0) -> None:
-    """Bring the database to the newest revision, all or nothing; do nothing if it is there.
+async def migrate(url: str, *, to: str = NEWEST, connect_s: float = 10.0) -> None:
+    """Bring the database to a revision, the newest if none is named, all or nothing.
+
+    Does nothing if it is there. Goes back too, where that loses nothing.
 
     Several processes may call it at once: one migrates, the others wait for it.
 
     Raises:
         StoreUnavailable: The server is away.
-        StoreRejected: The server refuses the url or lacks a right, or the schema is newer than this program.
+        StoreRejected: The server refuses the url or lacks a right, the schema is newer than this program, or
+            there is no such revision.
     """
-    if await revision(url, connect_s=connect_s) == NEWEST:
+    if await revision(url, connect_s=connect_s) == to:
         return
     # Alembic and SQLAlchemy take half a second to import, and nearly every start needs neither.
-    from binance_proxy.adapters.timescale.upgrade import upgrade  # noqa: PLC0415
+    from binance_proxy.adapters.timescale.upgrade import bring_to  # noqa: PLC0415
 
-    await upgrade(url, MIGRATIONS, connect_s=connect_s)
+    await bring_to(to, url, MIGRATIONS, connect_s=connect_s)

@@ -46,6 +46,18 @@ class Session:
                     raise
 
     @asynccontextmanager
+    async def statements(self) -> AsyncIterator[asyncpg.Connection]:
+        """Lend a connection on which each statement commits by itself, and may take as long as it takes.
+
+        Raises:
+            StoreUnavailable: No connection, or it was lost.
+            StoreRejected: The server refuses.
+        """
+        with port_errors():
+            async with self._connection() as connection:
+                yield connection
+
+    @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection, and cut it if it comes back in the middle of something."""
         connection = await self._pool.acquire(timeout=self._limit_s)

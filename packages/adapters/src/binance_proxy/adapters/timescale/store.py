@@ -1,14 +1,18 @@
 """The store: what the bridge keeps for good, in PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
 from binance_proxy.adapters.timescale.candles import fetch_candles
 from binance_proxy.adapters.timescale.pages import Pages
+from binance_proxy.adapters.timescale.partitions import Partitions, has_hypertables
 from binance_proxy.adapters.timescale.registry import TimescaleRegistry
 from binance_proxy.adapters.timescale.schema import migrate
 from binance_proxy.adapters.timescale.session import Session, open_session
+from binance_proxy.adapters.timescale.settings import Upkeep
+from binance_proxy.adapters.timescale.upkeep import Caretaker
 from binance_proxy.adapters.timescale.writer import Writer
 from binance_proxy.application.ports import Stored, StoredEvent
 from binance_proxy.domain.candle import Candle, Timeframe
@@ -18,11 +22,12 @@ from binance_proxy.domain.instrument import Instrument
 class TimescaleStore:
     """A `MarketStore` in PostgreSQL, and the registry beside it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, partitions: Partitions | None) -> None:
+        """Keep ticks in our own partitions, or, without any, in hypertables."""
         self.registry = TimescaleRegistry(session)
         """Tracked pairs and instruments of the same database."""
         self._session = session
-        self._writer = Writer(session, self.registry)
+        self._writer = Writer(session, self.registry, partitions)
 
     async def append(self, events: Sequence[StoredEvent]) -> int:
         """Keep the events, each once, however often it is given; return how many were new.
@@ -74,12 +79,18 @@ class TimescaleStore:
 
 @asynccontextmanager
 async def open_timescale(
-    url: str, *, connections: int = 8, connect_s: float = 10.0, limit_s: float = 60.0
+    url: str,
+    *,
+    upkeep: Upkeep | None = None,
+    connections: int = 8,
+    connect_s: float = 10.0,
+    limit_s: float = 60.0,
 ) -> AsyncIterator[TimescaleStore]:
     """Open the store, after bringing its schema to the newest revision.
 
     Args:
         url: As libpq takes it: ``postgresql://user:password@host:port/database``.
+        upkeep: How to look after the tables for as long as the store is open; `None` leaves that to others.
         connections: How many statements may be under way at once; further ones wait for a connection.
         connect_s: How long a connection may take to open.
         limit_s: How long a transaction may take, and how long it may wait for a connection. Then the server
@@ -91,4 +102,24 @@ async def open_timescale(
     """
     await migrate(url, connect_s=connect_s)
     async with open_session(url, connections=connections, connect_s=connect_s, limit_s=limit_s) as session:
-        yield TimescaleStore(session)
+        async with session.transaction() as connection:
+            partitions = None if await has_hypertables(connection) else Partitions(session)
+        async with _looked_after(session, upkeep, partitions):
+            yield TimescaleStore(session, partitions)
+
+
+@asynccontextmanager
+async def _looked_after(
+    session: Session, upkeep: Upkeep | None, partitions: Partitions | None
+) -> AsyncIterator[None]:
+    if upkeep is None:
+        yield
+        return
+    caretaker = Caretaker(session, upkeep, partitions)
+    working = asyncio.create_task(caretaker.run())
+    try:
+        yield
+    finally:
+        working.cancel()
+        await asyncio.wait([working])
+        await caretaker.finish()

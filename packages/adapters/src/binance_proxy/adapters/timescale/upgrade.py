@@ -1,4 +1,4 @@
-"""How a database gets to the newest revision of the schema: Alembic, driven by the program."""
+"""How a database gets to a revision of the schema: Alembic, driven by the program."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -23,17 +23,18 @@ STATEMENT_LIMIT_S = 900.0
 """How long one statement of a migration may take, waiting for another bridge included."""
 
 
-async def upgrade(url: str, migrations: Path, *, connect_s: float) -> None:
-    """Bring the database to the newest revision, all or nothing; do nothing if it is there.
+async def bring_to(goal: str, url: str, migrations: Path, *, connect_s: float) -> None:
+    """Bring the database up or down to a revision, all or nothing; do nothing if it is there.
 
     Raises:
         StoreUnavailable: The server is away.
-        StoreRejected: The server refuses the url or lacks a right, or the schema is newer than this program.
+        StoreRejected: The server refuses the url or lacks a right, the schema is newer than this program,
+            there is no such revision, or going back to it would lose something.
     """
     with port_errors():
         try:
             async with _connection(url, connect_s) as connection:
-                await connection.run_sync(_upgrade, migrations)
+                await connection.run_sync(_bring_to, goal, migrations)
         except SQLAlchemyError as error:
             raise _driver_error(error) from error
 
@@ -63,22 +64,27 @@ def _current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _upgrade(connection: Connection, migrations: Path) -> None:
+def _bring_to(connection: Connection, goal: str, migrations: Path) -> None:
     script = ScriptDirectory(str(migrations), version_locations=[str(migrations)])
-    newest = script.get_current_head()
+    known = [one.revision for one in script.walk_revisions()]  # the newest first
+    if goal not in known:
+        raise StoreRejected(f"there is no revision {goal}; there are {', '.join(reversed(known))}")
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
     current = _current(connection)
-    if current == newest:
+    if current == goal:
         return
-    if current is not None and current not in {known.revision for known in script.walk_revisions()}:
+    if current is not None and current not in known:
         raise StoreRejected(
-            f"The database's schema is at revision {current} and this bridge knows none later than {newest}:"
+            f"The database's schema is at revision {current} and this bridge knows none later than {known[0]}:"
             " run a newer bridge, or use another database."
         )
 
     def steps(_at: str | tuple[str, ...], _context: MigrationContext) -> Iterable[MigrationStep]:
-        missing = reversed(list(script.iterate_revisions(newest, current, implicit_base=True)))
-        return [MigrationStep.upgrade_from_script(script.revision_map, one) for one in missing]
+        if current is None or known.index(goal) < known.index(current):
+            missing = reversed(list(script.iterate_revisions(goal, current, implicit_base=True)))
+            return [MigrationStep.upgrade_from_script(script.revision_map, one) for one in missing]
+        surplus = script.iterate_revisions(current, goal, implicit_base=True)
+        return [MigrationStep.downgrade_from_script(script.revision_map, one) for one in surplus]
 
     with EnvironmentContext(Config(), script, fn=steps) as environment:
         environment.configure(connection=connection)

@@ -3,7 +3,7 @@
 import struct
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 from msgspec import Struct, structs
@@ -11,12 +11,14 @@ from msgspec import Struct, structs
 from binance_proxy.adapters.timescale.errors import AlreadyStored, PartitionMissing
 from binance_proxy.adapters.timescale.partitions import DAY_NS, Partitions
 from binance_proxy.adapters.timescale.registry import TimescaleRegistry
-from binance_proxy.adapters.timescale.rows import TABLES, TS_MAX, TS_MIN, Ids, TickTable, pack_file
+from binance_proxy.adapters.timescale.rows import TABLES, TRADES, TS_MAX, TS_MIN, Ids, TickTable, pack_file
 from binance_proxy.adapters.timescale.session import Session
 from binance_proxy.application.ports import StoredEvent, StoreRejected
 from binance_proxy.domain.gap import FORWARD, Gap
 from binance_proxy.domain.instrument import Instrument
 
+MINUTE_NS = 60 * 1_000_000_000
+MINUTES_A_DAY = DAY_NS // MINUTE_NS
 CAREFUL_BATCHES = 32
 """How many batches take the careful way after one that held something already stored."""
 
@@ -35,6 +37,12 @@ RETURNING xmax = 0 AS is_new
 """
 
 
+MARK_STALE = "SELECT mark_stale($1::integer[], $2::timestamptz[], $3::timestamptz[])"
+
+Touched: TypeAlias = tuple[list[int], list[int], list[int]]
+"""Instruments, and beside each where a run of touched minutes starts and ends, in us since 1970."""
+
+
 class Copy(Struct, frozen=True):
     """The rows of one table, ready to be sent."""
 
@@ -42,6 +50,8 @@ class Copy(Struct, frozen=True):
     days: frozenset[int]
     """The UTC days that the rows lie in, counted from 1970."""
     rows: int
+    touched: Touched | None
+    """Of trades: the minutes whose candles they change."""
     file: bytearray
     """Ordered by time, instrument and id, so that no two writers of the same rows wait for each other."""
 
@@ -54,10 +64,10 @@ class Writer:
     backfill), the rows are copied into a temporary table and inserted from there where they are missing.
     """
 
-    def __init__(self, session: Session, registry: TimescaleRegistry) -> None:
+    def __init__(self, session: Session, registry: TimescaleRegistry, partitions: Partitions | None) -> None:
         self._session = session
         self._registry = registry
-        self._partitions = Partitions(session)
+        self._partitions = partitions
         self._careful_batches = 0
 
     async def append(self, events: Sequence[StoredEvent]) -> int:
@@ -71,8 +81,10 @@ class Writer:
         copies = [_copy(TABLES[kind], kinds[kind], ids) for kind in sorted(kinds, key=list(TABLES).index)]
         try:
             return await self._write(copies, gaps)
-        except PartitionMissing:  # somebody has dropped it since it was made
-            self._partitions.forget()
+        except PartitionMissing:
+            if self._partitions is None:
+                raise
+            self._partitions.forget()  # somebody has dropped it since it was made
             return await self._write(copies, gaps)
 
     async def _ids(self, instruments: Iterable[Instrument]) -> Ids:
@@ -89,8 +101,9 @@ class Writer:
         return ids
 
     async def _write(self, copies: Sequence[Copy], gaps: Sequence[list[Any]]) -> int:
-        for copy in copies:
-            await self._partitions.ensure(copy.table.name, copy.days)
+        if self._partitions is not None:
+            for copy in copies:
+                await self._partitions.ensure(copy.table.name, copy.days)
         if not self._careful_batches:
             try:
                 return await self._transact(copies, gaps, _copy_in)
@@ -109,10 +122,13 @@ class Writer:
         async with self._session.transaction() as connection:
             new = 0
             for copy in copies:
-                new += await send(connection, copy)
+                rows = await send(connection, copy)
+                new += rows
+                if rows and copy.touched is not None:
+                    await connection.execute(MARK_STALE, *copy.touched)
             if gaps:
-                rows = await connection.fetch(GAPS, *gaps, [state.value for state in FORWARD])
-                new += sum(row["is_new"] for row in rows)
+                kept = await connection.fetch(GAPS, *gaps, [state.value for state in FORWARD])
+                new += sum(row["is_new"] for row in kept)
         return new
 
 
@@ -162,8 +178,32 @@ def _copy(table: TickTable[Any], ticks: Sequence[Any], ids: Ids) -> Copy:
         file = pack_file(table, ordered, ids)
     except struct.error as error:
         raise StoreRejected(f"A number in a row for {table.name} does not fit 64 bits.") from error
-    days = frozenset(tick.ts_event // DAY_NS for tick in ordered)
-    return Copy(table, days, len(ordered), file)
+    if table is TRADES:
+        minutes = {(ids[tick.instrument], tick.ts_event // MINUTE_NS) for tick in ordered}
+        days = frozenset(minute // MINUTES_A_DAY for _, minute in minutes)
+        return Copy(table, days, len(ordered), _runs(minutes), file)
+    first, last = ordered[0].ts_event // DAY_NS, ordered[-1].ts_event // DAY_NS
+    days = frozenset({first} if first == last else (tick.ts_event // DAY_NS for tick in ordered))
+    return Copy(table, days, len(ordered), None, file)
+
+
+def _runs(minutes: Iterable[tuple[int, int]]) -> Touched:
+    """Join minutes that follow each other. No run goes over midnight, as days are dropped whole."""
+    runs: Touched = ([], [], [])
+    instruments, starts, ends = runs
+    for instrument_id, minute in sorted(minutes):
+        start_us = minute * MINUTE_NS // 1000
+        if (
+            instruments
+            and (instruments[-1], ends[-1]) == (instrument_id, start_us)
+            and minute % MINUTES_A_DAY
+        ):
+            ends[-1] += MINUTE_NS // 1000
+        else:
+            instruments.append(instrument_id)
+            starts.append(start_us)
+            ends.append(start_us + MINUTE_NS // 1000)
+    return runs
 
 
 def _gap_columns(gaps: Iterable[Gap], ids: Ids) -> list[list[Any]]:

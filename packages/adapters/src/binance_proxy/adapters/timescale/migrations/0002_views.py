@@ -161,3 +161,9 @@ def _comment(view: str, sentence: str, columns: dict[str, str]) -> None:
     for what, text in comments.items():
         quoted = text.replace("'", "''")
         op.execute(f"COMMENT ON {what} IS '{quoted}'")
+
+
+def downgrade() -> None:
+    """Take the views away; they hold nothing of their own."""
+    for view in (*(f"candles_{name}" for name in PERIODS), "trades_decimal"):
+        op.execute(f"DROP VIEW {view}")

@@ -1,0 +1,98 @@
+"""What has to be done beside reading and writing, for as long as a bridge runs."""
+
+import asyncio
+import logging
+
+from binance_proxy.adapters.timescale.partitions import DAY_NS, Partitions
+from binance_proxy.adapters.timescale.policies import ensure_policies
+from binance_proxy.adapters.timescale.retention import Retention
+from binance_proxy.adapters.timescale.rollups import ContinuousAggregates, RolledTables, locked, refresh
+from binance_proxy.adapters.timescale.rows import TABLES
+from binance_proxy.adapters.timescale.session import Session
+from binance_proxy.adapters.timescale.settings import Upkeep
+from binance_proxy.application.ports import StoreError
+
+log = logging.getLogger(__name__)
+
+ADVANCE_S = 60.0
+RETENTION_S = 600.0
+FINISH_S = 10.0
+"""How long a stop waits for candles to be summed up; the rest is done by the next run."""
+
+
+class Caretaker:
+    """Sums up candles, makes partitions ahead, and drops what is too old."""
+
+    def __init__(self, session: Session, settings: Upkeep, partitions: Partitions | None) -> None:
+        """Look after the tables of a session's database; without ``partitions`` they are hypertables."""
+        self._session = session
+        self._settings = settings
+        self._partitions = partitions
+        self._rollups = RolledTables() if partitions else ContinuousAggregates()
+        self._retention = Retention(session, self._rollups, hypertables=partitions is None)
+        books = settings.keep_books_days
+        self._kept_days = {"trades": settings.keep_trades_days, "quotes": books, "book_snapshots": books}
+        self._complaint = ""
+
+    async def run(self) -> None:
+        """Work until cancelled. What goes wrong is logged, and tried again."""
+        loop = asyncio.get_running_loop()
+        advance_at = retention_at = loop.time()
+        has_policies = self._partitions is not None
+        while True:
+            try:
+                if not has_policies:
+                    await self._ensure_policies()
+                    has_policies = True
+                await refresh(self._session, self._rollups)
+                if loop.time() >= advance_at:
+                    await self._advance()
+                    advance_at = loop.time() + ADVANCE_S
+                if loop.time() >= retention_at:
+                    await self._drop_old()
+                    retention_at = loop.time() + RETENTION_S
+                self._complaint = ""
+            except StoreError as error:
+                if str(error) != self._complaint:
+                    log.warning("candles and old ticks are looked after later: %s", error)
+                self._complaint = str(error)
+            await asyncio.sleep(self._settings.pause_s)
+
+    async def finish(self) -> None:
+        """Sum up what is stale, for a while; the next run does the rest."""
+        try:
+            async with asyncio.timeout(FINISH_S):
+                await refresh(self._session, self._rollups)
+        except (StoreError, TimeoutError) as error:
+            log.info("some candles will be summed up later: %s", error or "there are many")
+
+    async def _ensure_policies(self) -> None:
+        async with locked(self._session) as connection:
+            if connection is not None:
+                await ensure_policies(connection, self._settings, self._kept_days)
+
+    async def _advance(self) -> None:
+        if self._partitions is None:
+            return
+        async with locked(self._session) as connection:
+            if connection is not None:
+                await self._rollups.advance(connection)
+        today = await self._today()
+        for table in TABLES.values():
+            await self._partitions.ensure(
+                table.name, range(today, today + self._settings.partitions_ahead + 1)
+            )
+
+    async def _today(self) -> int:
+        """Return the day that it is by the server's clock, counted from 1970 in UTC."""
+        async with self._session.transaction() as connection:
+            now_us: int = await connection.fetchval("SELECT now()")
+        return now_us * 1000 // DAY_NS
+
+    async def _drop_old(self) -> None:
+        for table, days in self._kept_days.items():
+            if days:
+                for day in await self._retention.drop(table, days):
+                    log.info("dropped the %s of %s, which were older than %d days", table, day, days)
+        if self._partitions is not None:
+            self._partitions.forget()
