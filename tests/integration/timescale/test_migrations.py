@@ -76,7 +76,9 @@ async def test_the_old_candle_views_are_back_at_the_old_revision(
         await store.append(EVENTS)
     before = [tuple(row) for row in await sql.fetch("SELECT * FROM candles_1h ORDER BY symbol, start")]
     await migrate(empty_database_url, to="0002")
-    assert [tuple(row) for row in await sql.fetch("SELECT * FROM candles_1h ORDER BY symbol, start")] == before
+    assert [
+        tuple(row) for row in await sql.fetch("SELECT * FROM candles_1h ORDER BY symbol, start")
+    ] == before
 
 
 async def test_going_back_is_refused_where_it_would_lose_candles(

@@ -89,7 +89,7 @@ async def open_session(
             max_size=connections,
             timeout=connect_s,
             init=_count_time_from_1970,
-            server_settings={"application_name": "binance-proxy", "timezone": "UTC"},
+            server_settings={"application_name": "binance-proxy", "timezone": "UTC", "jit": "off"},
         )
     try:
         yield Session(pool, limit_s)

@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 ADVANCE_S = 60.0
 RETENTION_S = 600.0
+WORTH_SAYING = 3
+"""Failures in a row that are logged; a policy of TimescaleDB that is at the same sums makes for one or two."""
 FINISH_S = 10.0
 """How long a stop waits for candles to be summed up; the rest is done by the next run."""
 
@@ -32,7 +34,7 @@ class Caretaker:
         self._retention = Retention(session, self._rollups, hypertables=partitions is None)
         books = settings.keep_books_days
         self._kept_days = {"trades": settings.keep_trades_days, "quotes": books, "book_snapshots": books}
-        self._complaint = ""
+        self._failures = 0  # in a row
 
     async def run(self) -> None:
         """Work until cancelled. What goes wrong is logged, and tried again."""
@@ -51,11 +53,11 @@ class Caretaker:
                 if loop.time() >= retention_at:
                     await self._drop_old()
                     retention_at = loop.time() + RETENTION_S
-                self._complaint = ""
+                self._failures = 0
             except StoreError as error:
-                if str(error) != self._complaint:
+                self._failures += 1
+                if self._failures == WORTH_SAYING:
                     log.warning("candles and old ticks are looked after later: %s", error)
-                self._complaint = str(error)
             await asyncio.sleep(self._settings.pause_s)
 
     async def finish(self) -> None:
