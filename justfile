@@ -40,7 +40,7 @@ run *args:
 
 # Start a bridge in the background, with its log in var/bridge.log; arguments go to `bridge run`
 [positional-arguments, no-exit-message]
-up *args:
+start *args:
     #!/usr/bin/env bash
     set -euo pipefail
     {{ is_bridge }}
@@ -56,7 +56,7 @@ up *args:
     echo "$pid" >var/bridge.pid
     for _ in {1..600}; do
         if grep -q '^publishing' var/bridge.log; then
-            echo "up, pid $pid; its log is var/bridge.log, and 'just down' stops it"
+            echo "up, pid $pid; its log is var/bridge.log, and 'just stop' stops it"
             exit 0
         fi
         if ! kill -0 "$pid" 2>/dev/null; then
@@ -68,11 +68,11 @@ up *args:
         sleep 0.1
     done
     tail -n 5 var/bridge.log
-    echo "pid $pid does not publish yet; 'just logs' shows what it does, and 'just down' stops it"
+    echo "pid $pid does not publish yet; 'just tail' shows what it does, and 'just stop' stops it"
     exit 1
 
-# Stop the bridge that `just up` started, after it has stored everything
-down:
+# Stop the bridge that `just start` started, after it has stored everything
+stop:
     #!/usr/bin/env bash
     set -euo pipefail
     {{ is_bridge }}
@@ -87,16 +87,47 @@ down:
     rm -f var/bridge.pid
     tail -n 3 var/bridge.log
 
-# Follow the log of the bridge that `just up` started
+# Follow the log of the bridge that `just start` started
 [no-exit-message]
-logs:
+tail:
     #!/usr/bin/env bash
     set -euo pipefail
     if [[ ! -f var/bridge.log ]]; then
-        echo "there is no var/bridge.log yet: 'just up' starts a bridge"
+        echo "there is no var/bridge.log yet: 'just start' starts a bridge"
         exit 1
     fi
     exec tail -n 20 -f var/bridge.log
+
+# Build and start a bridge, its database and a cache in containers, in the background
+[no-exit-message]
+up:
+    @{{ just_executable() }} compose up --detach --build
+    @echo "up; 'just logs' shows what they say, and 'just down' stops them"
+
+# Stop the containers, the bridge first, after it has stored everything; the volumes stay
+[no-exit-message]
+down:
+    @{{ just_executable() }} compose stop bridge
+    @{{ just_executable() }} compose logs --tail 4 bridge
+    @{{ just_executable() }} compose down
+
+# Follow what the containers say: `just logs bridge`
+[no-exit-message]
+logs *args:
+    @{{ just_executable() }} compose logs --follow --tail 20 {{ args }}
+
+# Hand arguments to podman compose or docker compose, whichever is there: `just compose ps`
+[positional-arguments, no-exit-message]
+compose *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for compose in "podman compose" podman-compose "docker compose"; do
+        if $compose version >/dev/null 2>&1; then
+            exec $compose "$@"
+        fi
+    done
+    echo "there is neither podman compose nor docker compose here: install one of them, and try again" >&2
+    exit 1
 
 # Try a new database against this schema: applies all migrations to the configured store
 migrate *args:
