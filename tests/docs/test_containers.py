@@ -1,4 +1,4 @@
-"""The containers are what the pages say: pinned, loopback only, with settings that exist and recipes that run."""
+"""The containers are what the pages say: pinned, on loopback, with settings that exist and recipes that run."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The containers, from nothing: recorded, through a database that goes away, stopped with everything stored."""
+"""The containers, from nothing: recorded, through a lost database, and stopped with everything stored."""
 
 import os
 import re
@@ -59,9 +59,11 @@ def total(found: re.Match[str] | None) -> int:
 
 @pytest.fixture
 def containers() -> Iterator[None]:
-    """What is left of the test is removed, with its volumes."""
+    """Begin with nothing, and leave nothing, volumes included."""
+    just("down")
     just("compose", "down", "--volumes")
     yield
+    just("down")
     just("compose", "down", "--volumes")
 
 
