@@ -1,4 +1,4 @@
-"""The containers are what the pages say: pinned, on loopback, with settings that exist and recipes that run."""
+"""The containers are as the pages say: pinned, on loopback, with settings and recipes that exist."""
 
 import re
 import subprocess
