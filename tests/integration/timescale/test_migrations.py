@@ -6,7 +6,7 @@ import pytest
 from binance_proxy.adapters.timescale.partitions import has_hypertables
 from binance_proxy.adapters.timescale.schema import migrate, revision
 from binance_proxy.adapters.timescale.store import open_timescale
-from binance_proxy.application.ports import StoreRejected, StoredEvent
+from binance_proxy.application.ports import StoredEvent, StoreRejected
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick

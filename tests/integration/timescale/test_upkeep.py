@@ -21,6 +21,9 @@ DAY_NS = 86_400 * 10**9
 TIMEFRAMES = ("1m", "5m", "15m", "1h", "4h", "1d", "1w")
 QUICK = {"pause_s": 0.05}
 DEADLINE_S = 120
+IN_THREE_DAYS = "'trades_p' || to_char(now() AT TIME ZONE 'UTC' + interval '3 days', 'YYYYMMDD')"
+JOBS = "FROM timescaledb_information.jobs WHERE proc_name LIKE 'policy_%' AND hypertable_name IS NOT NULL"
+PACKED = "SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed"
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def of_days(today: int, count: int) -> list[TradeTick]:
 
 async def until(sql: asyncpg.Connection, condition: str) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while not await sql.fetchval(f"SELECT {condition}"):
+        while not await sql.fetchval(f"SELECT {condition}"):  # noqa: ASYNC110  nobody sets an event there
             await asyncio.sleep(0.02)
 
 
@@ -95,7 +98,7 @@ async def test_a_late_trade_of_a_dropped_day_wipes_no_candle(
         expected = {name: list(found) for name, found in before.items()}
         for name in TIMEFRAMES[:-1]:  # a week has days of both kinds
             whole = {one.start: one for one in folded([*trades, marked], Timeframe(name))}
-            expected[name] = [whole[one.start] if one.start in whole else one for one in before[name]]
+            expected[name] = [whole.get(one.start, one) for one in before[name]]
             assert await store.candles(ETH, Timeframe(name), *FOREVER) == expected[name]
 
 
@@ -119,32 +122,28 @@ async def test_the_server_is_told_what_to_do_by_itself(
 ) -> None:
     async with open_timescale(database_url, upkeep=Upkeep(**QUICK)):
         if server == "plain":
-            await until(
-                sql,
-                "to_regclass('trades_p' || to_char(now() AT TIME ZONE 'UTC' + interval '3 days', 'YYYYMMDD')) IS NOT NULL",
-            )
+            await until(sql, f"to_regclass({IN_THREE_DAYS}) IS NOT NULL")
             return
-        jobs = "FROM timescaledb_information.jobs WHERE proc_name LIKE 'policy_%' AND hypertable_name IS NOT NULL"
-        await until(sql, f"(SELECT count(*) {jobs}) = 9")
-        rows = await sql.fetch(f"SELECT proc_name, config {jobs}")
+        await until(sql, f"(SELECT count(*) {JOBS}) = 9")
+        rows = await sql.fetch(f"SELECT proc_name, config {JOBS}")
         refresh = [row["config"] for row in rows if row["proc_name"] == "policy_refresh_continuous_aggregate"]
         assert len(refresh) == 6
         assert all('"start_offset": null' in config for config in refresh)
         assert sum('"compress_after": "7 days"' in row["config"] for row in rows) == 3
-        ids = {row["job_id"] for row in await sql.fetch(f"SELECT job_id {jobs}")}
+        ids = {row["job_id"] for row in await sql.fetch(f"SELECT job_id {JOBS}")}
     async with open_timescale(database_url, upkeep=Upkeep(**QUICK)):
         await asyncio.sleep(0.3)
-        assert {row["job_id"] for row in await sql.fetch(f"SELECT job_id {jobs}")} == ids
+        assert {row["job_id"] for row in await sql.fetch(f"SELECT job_id {JOBS}")} == ids
     changed = Upkeep(keep_trades_days=30, columnstore_days=0, **QUICK)
     async with open_timescale(database_url, upkeep=changed):
-        await until(sql, f"(SELECT count(*) {jobs}) = 6")
-        await until(sql, f"(SELECT bool_and(config ->> 'start_offset' = '29 days') {jobs})")
+        await until(sql, f"(SELECT count(*) {JOBS}) = 6")
+        await until(sql, f"(SELECT bool_and(config ->> 'start_offset' = '29 days') {JOBS})")
 
 
 async def test_a_policy_wipes_nothing(
     database_url: str, sql: asyncpg.Connection, server: str, today: int
 ) -> None:
-    """Run every policy by hand, after old days were dropped, with every part of the past called out of date."""
+    """Run every policy by hand, after old days were dropped, with all of the past called out of date."""
     if server == "plain":
         pytest.skip("policies are TimescaleDB's")
     trades = of_days(today, 12)
@@ -154,19 +153,16 @@ async def test_a_policy_wipes_nothing(
     keep = Upkeep(keep_trades_days=5, columnstore_days=2, **QUICK)
     async with open_timescale(database_url, upkeep=keep) as store:
         await until(sql, "(SELECT count(*) FROM dropped_days) = 7")
-        jobs = "FROM timescaledb_information.jobs WHERE proc_name LIKE 'policy_%' AND hypertable_name IS NOT NULL"
-        await until(sql, f"(SELECT count(*) {jobs}) = 9")
+        await until(sql, f"(SELECT count(*) {JOBS}) = 9")
         await sql.execute("""
             INSERT INTO _timescaledb_catalog.continuous_aggs_materialization_invalidation_log
             SELECT mat_hypertable_id, -9223372036854775808, 9223372036854775807
             FROM _timescaledb_catalog.continuous_agg
         """)
-        for row in await sql.fetch(f"SELECT job_id {jobs} ORDER BY job_id"):
+        for row in await sql.fetch(f"SELECT job_id {JOBS} ORDER BY job_id"):
             await sql.execute("CALL run_job($1)", row["job_id"])
         assert await candles(store) == before
-        assert (
-            await sql.fetchval("SELECT count(*) FROM timescaledb_information.chunks WHERE is_compressed") > 0
-        )
+        assert await sql.fetchval(PACKED) > 0
         late = trade(9_000, ts_event=trades[-18].ts_event + 1_000_000)
         assert await store.append([late, trades[-18]]) == 1
         assert await store.append([late, trades[-18]]) == 0

@@ -75,8 +75,8 @@ def _bring_to(connection: Connection, goal: str, migrations: Path) -> None:
         return
     if current is not None and current not in known:
         raise StoreRejected(
-            f"The database's schema is at revision {current} and this bridge knows none later than {known[0]}:"
-            " run a newer bridge, or use another database."
+            f"The database's schema is at revision {current} and this bridge knows none later than"
+            f" {known[0]}: run a newer bridge, or use another database."
         )
 
     def steps(_at: str | tuple[str, ...], _context: MigrationContext) -> Iterable[MigrationStep]:

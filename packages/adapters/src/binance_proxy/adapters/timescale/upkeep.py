@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 ADVANCE_S = 60.0
 RETENTION_S = 600.0
 WORTH_SAYING = 3
-"""Failures in a row that are logged; a policy of TimescaleDB that is at the same sums makes for one or two."""
+"""Failures in a row; one or two come of a policy of TimescaleDB that is at the same sums."""
 FINISH_S = 10.0
 """How long a stop waits for candles to be summed up; the rest is done by the next run."""
 
