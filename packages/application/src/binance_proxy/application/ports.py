@@ -47,8 +47,16 @@ class StoreUnavailable(StoreError):
     """The store is away for now. Trying again may help."""
 
 
+class StoreFull(StoreUnavailable):
+    """There is no room for more: a full disk, or a limit that is reached. Trying again helps once there is."""
+
+
 class StoreRejected(StoreError):
     """The store refuses, and will refuse again: wrong password, newer schema, a folder it may not write."""
+
+
+class EventsRejected(StoreRejected):
+    """Some of these events cannot be kept, whoever tries; others can."""
 
 
 class PublisherError(BridgeError):
@@ -127,6 +135,8 @@ class MarketStore(Protocol):
 
         Raises:
             StoreUnavailable: Try again with the same events; nothing is kept twice.
+            EventsRejected: A time is finer than the instrument's resolution, or units are not those that it
+                is recorded in.
             StoreRejected: The store will not take them.
         """
         ...
@@ -154,6 +164,45 @@ class MarketStore(Protocol):
 
         Raises:
             StoreUnavailable: The store is away.
+        """
+        ...
+
+
+class SpoolDepth(Struct, frozen=True, kw_only=True):
+    """What waits in a `Spool`, and what it has done in this run. Counts are of events."""
+
+    waiting: int = 0
+    """In the spool now, those of earlier runs too."""
+    size_bytes: int = 0
+    """What they take up, with all that was ever set aside."""
+    oldest: int | None = None
+    """When the oldest of them was spooled, in ns since the epoch; `None` if none waits."""
+    spooled: int = 0
+    """Were put into the spool."""
+    drained: int = 0
+    """Were handed on to the store, those of earlier runs too."""
+    drained_new: int = 0
+    """Of these, how many the store did not have."""
+    set_aside: int = 0
+    """Could not be read any more, or the store would not take them; they are kept beside."""
+    aside: int = 0
+    """Are set aside in all, those of earlier runs too."""
+    is_away: bool = False
+    """Whether the store was away when it was last tried."""
+
+
+class Spool(Protocol):
+    """Where events wait, on disk, for a store that is away."""
+
+    def depth(self) -> SpoolDepth:
+        """Return what waits. Answers at once."""
+        ...
+
+    async def sift(self, events: Sequence[StoredEvent]) -> None:
+        """Keep events of which a store has refused some; it will get the others.
+
+        Raises:
+            StoreFull: There is no room for them.
         """
         ...
 

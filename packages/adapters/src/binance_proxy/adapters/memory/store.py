@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import structs
 
 from binance_proxy.adapters.memory.registry import MemoryRegistry
-from binance_proxy.application.ports import Stored, StoredEvent, StoreRejected
+from binance_proxy.application.ports import EventsRejected, Stored, StoredEvent
 from binance_proxy.domain.candle import Candle, CandleFold, Timeframe
 from binance_proxy.domain.gap import FORWARD, Gap
 from binance_proxy.domain.instrument import Instrument
@@ -25,7 +25,7 @@ class MemoryStore:
         """Keep the events, each once, however often it is given; return how many were new.
 
         Raises:
-            StoreRejected: A time is finer than the instrument's resolution, or an event is in other units
+            EventsRejected: A time is finer than the instrument's resolution, or an event is in other units
                 than its instrument is recorded in.
         """
         accepted = [await self._as_recorded(event) for event in events]
@@ -71,14 +71,14 @@ class MemoryStore:
     async def _as_recorded(self, event: StoredEvent) -> StoredEvent:
         recorded = await self.registry.register(event.instrument)
         if event.instrument.units != recorded.units:
-            raise StoreRejected(
+            raise EventsRejected(
                 f"{recorded.name} is recorded with other precisions or another time resolution: give its"
                 " events in the units that `register` returned."
             )
         times = (event.ts_event, event.start, event.end) if isinstance(event, Gap) else (event.ts_event,)
         for ts in times:
             if ts % recorded.time_resolution_ns:
-                raise StoreRejected(
+                raise EventsRejected(
                     f"{recorded.name}: the time {ts} is no whole multiple of the instrument's"
                     f" {recorded.time_resolution_ns} ns."
                 )

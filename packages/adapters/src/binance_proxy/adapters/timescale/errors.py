@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from binance_proxy.application.ports import StoreError, StoreRejected, StoreUnavailable
+from binance_proxy.application.ports import EventsRejected, StoreError, StoreRejected, StoreUnavailable
 
 
 class AlreadyStored(StoreRejected):
@@ -26,7 +26,7 @@ VENDOR = (
 
 AWAY = (
     "08",  # connection lost
-    "25006",  # a standby that has not taken over yet
+    "25006",  # read-only, or a standby that has not taken over yet
     "40",  # deadlock, serialization
     "53",  # no disk, memory or connection left
     "55P03",  # lock not to be had in time
@@ -34,6 +34,12 @@ AWAY = (
     "58",  # the server's own input and output
 )
 """SQLSTATEs, or their first digits, that may be gone at the next try."""
+
+AT_FAULT = (
+    "22",  # a value that the column cannot hold
+    "23",  # a row that breaks a rule of the table
+)
+"""SQLSTATEs, by their first digits, that are about the rows which were sent and no others."""
 
 ADVICE = {
     "28": "check user and password in the store's url, and the server's pg_hba.conf",
@@ -61,8 +67,6 @@ def as_port_error(error: BaseException) -> StoreError:
         return StoreRejected(f"The store's url cannot be used: {said}.")
     if isinstance(error, TimeoutError):
         return StoreUnavailable("PostgreSQL did not answer in time.")
-    if isinstance(error, asyncpg.DataError):
-        return StoreRejected(f"PostgreSQL cannot be given this: {said}.")
     if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
         return StoreUnavailable("The connection to PostgreSQL was lost in the middle of work.")
     return StoreUnavailable(f"PostgreSQL cannot be reached: {said}.")
@@ -77,6 +81,8 @@ def _refused(error: asyncpg.PostgresError, said: str) -> StoreError:
         return PartitionMissing(f"PostgreSQL refuses: {said}.")
     if state.startswith(AWAY):
         return StoreUnavailable(f"PostgreSQL cannot do it now: {said}.")
+    if state.startswith(AT_FAULT):
+        return EventsRejected(f"PostgreSQL cannot keep this: {said}.")
     advice = next((advice for prefix, advice in ADVICE.items() if state.startswith(prefix)), None)
     return StoreRejected(
         f"PostgreSQL refuses ({said}): {advice}." if advice else f"PostgreSQL refuses: {said}."

@@ -36,8 +36,9 @@ class TimescaleStore:
 
         Raises:
             StoreUnavailable: Try again with the same events; nothing is kept twice.
-            StoreRejected: The store will not take them: a time finer than the instrument's resolution, units
-                other than the recorded ones, a number over 64 bits long, or a right that is lacking.
+            EventsRejected: A time is finer than the instrument's resolution, units are not the recorded ones,
+                or a number is over 64 bits long.
+            StoreRejected: The store will not take them, nor others: a right is lacking, say.
         """
         return await self._writer.append(events)
 

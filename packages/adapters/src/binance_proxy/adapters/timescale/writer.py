@@ -13,7 +13,7 @@ from binance_proxy.adapters.timescale.partitions import DAY_NS, Partitions
 from binance_proxy.adapters.timescale.registry import TimescaleRegistry
 from binance_proxy.adapters.timescale.rows import TABLES, TRADES, TS_MAX, TS_MIN, Ids, TickTable, pack_file
 from binance_proxy.adapters.timescale.session import Session
-from binance_proxy.application.ports import StoredEvent, StoreRejected
+from binance_proxy.application.ports import EventsRejected, StoredEvent
 from binance_proxy.domain.gap import FORWARD, Gap
 from binance_proxy.domain.instrument import Instrument
 
@@ -93,7 +93,7 @@ class Writer:
         for instrument in instruments:
             recorded = await self._registry.record(instrument)
             if instrument.units != recorded.instrument.units:
-                raise StoreRejected(
+                raise EventsRejected(
                     f"{instrument.name} is recorded with other precisions or another time resolution: give"
                     " its events in the units that `register` returned."
                 )
@@ -160,7 +160,7 @@ def _check_times(event: StoredEvent) -> None:
     times = (event.ts_event, event.start, event.end) if isinstance(event, Gap) else (event.ts_event,)
     for ts in times:
         if ts % event.instrument.time_resolution_ns or not TS_MIN <= ts <= TS_MAX:
-            raise StoreRejected(
+            raise EventsRejected(
                 f"{event.instrument.name}: the time {ts} is no whole multiple of the instrument's"
                 f" {event.instrument.time_resolution_ns} ns, or over 64 bits long."
             )
@@ -170,14 +170,14 @@ def _copy(table: TickTable[Any], ticks: Sequence[Any], ids: Ids) -> Copy:
     """Turn the ticks of one kind into rows.
 
     Raises:
-        StoreRejected: A number is over 64 bits long.
+        EventsRejected: A number is over 64 bits long.
     """
     id_of = table.id_of
     ordered = sorted(ticks, key=lambda tick: (tick.ts_event, ids[tick.instrument], id_of(tick)))
     try:
         file = pack_file(table, ordered, ids)
     except struct.error as error:
-        raise StoreRejected(f"A number in a row for {table.name} does not fit 64 bits.") from error
+        raise EventsRejected(f"A number in a row for {table.name} does not fit 64 bits.") from error
     if table is TRADES:
         minutes = {(ids[tick.instrument], tick.ts_event // MINUTE_NS) for tick in ordered}
         days = frozenset(minute // MINUTES_A_DAY for _, minute in minutes)

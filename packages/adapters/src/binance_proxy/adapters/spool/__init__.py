@@ -1,0 +1,1 @@
+"""Events that wait on disk for a store that is away."""
