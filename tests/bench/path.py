@@ -17,8 +17,9 @@ from binance_proxy.adapters.binance.frames import BinanceFrames
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.system.clock import SystemClock
 from binance_proxy.adapters.zeromq.publisher import ZmqPublisher, open_publisher
+from binance_proxy.application.keeping import RecordSettings
 from binance_proxy.application.ports import StoredEvent, TrackedPair
-from binance_proxy.application.record import TURN, Recording, RecordSettings
+from binance_proxy.application.record import TURN, Recording
 from binance_proxy.application.track import Plan, Report, Track
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.instrument import Instrument, Market, Stream

@@ -17,7 +17,7 @@ from binance_proxy.adapters.binance.frames import BinanceFrames
 from binance_proxy.adapters.embedded.postgres import open_postgres
 from binance_proxy.adapters.timescale.store import TimescaleStore, open_timescale
 from binance_proxy.application.buffer import StoreBuffer
-from binance_proxy.application.record import RecordSettings
+from binance_proxy.application.keeping import RecordSettings
 from binance_proxy.domain.instrument import Instrument, Market
 from binance_proxy.domain.tick import QuoteTick, Side, TradeTick
 

@@ -22,8 +22,9 @@ from binance_proxy.adapters.binance.transport import Listing, Weighed
 from binance_proxy.adapters.memory.publisher import MemoryPublisher
 from binance_proxy.adapters.memory.store import MemoryStore
 from binance_proxy.adapters.system.clock import SystemClock
+from binance_proxy.application.keeping import RecordSettings
 from binance_proxy.application.ports import FeedRejected, FeedUnavailable, TrackedPair
-from binance_proxy.application.record import Recording, RecordSettings
+from binance_proxy.application.record import Recording
 from binance_proxy.domain.scale import to_text, to_units
 from binance_proxy.domain.tick import BookSnapshot, Disconnect, MarketEvent, QuoteTick, TradeTick
 from binance_proxy.sandbox.settings import Faults

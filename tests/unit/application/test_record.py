@@ -15,15 +15,16 @@ from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.memory.store import MemoryStore
 from binance_proxy.adapters.simulated.feed import SimulatedFeed
 from binance_proxy.adapters.simulated.settings import Faults, Simulation
+from binance_proxy.application.keeping import RecordSettings
 from binance_proxy.application.ports import (
+    EventsRejected,
     FeedRejected,
     MarketFeed,
     StoredEvent,
     StoreRejected,
-    StoreUnavailable,
     TrackedPair,
 )
-from binance_proxy.application.record import Recording, RecordSettings
+from binance_proxy.application.record import Recording
 from binance_proxy.domain.book_sync import BookSync
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.gap import Gap, GapState
@@ -421,7 +422,7 @@ async def test_a_stop_stores_everything_that_was_accepted(after: int) -> None:
 
 @pytest.mark.parametrize("writers", [1, 2, 4])
 @pytest.mark.parametrize("refuse_from", [1, 2, 7])
-@pytest.mark.parametrize("error", [StoreRejected, StoreUnavailable])
+@pytest.mark.parametrize("error", [StoreRejected, EventsRejected])
 async def test_a_store_that_refuses_ends_the_recording_and_the_report_says_what_is_not_stored(
     refuse_from: int, writers: int, error: type[Exception]
 ) -> None:

@@ -19,7 +19,8 @@ from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.memory.store import MemoryStore
 from binance_proxy.adapters.simulated.feed import SimulatedFeed
 from binance_proxy.adapters.simulated.settings import Faults, Simulation
-from binance_proxy.application import record
+from binance_proxy.application import keeping
+from binance_proxy.application.keeping import RecordSettings
 from binance_proxy.application.ports import (
     HistoryRejected,
     HistoryUnavailable,
@@ -27,7 +28,7 @@ from binance_proxy.application.ports import (
     StoreUnavailable,
     TrackedPair,
 )
-from binance_proxy.application.record import Recording, RecordSettings
+from binance_proxy.application.record import Recording
 from binance_proxy.application.repair import RepairSettings
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.gap import Gap, GapState
@@ -43,7 +44,7 @@ Script = Sequence[MarketEvent | Callable[[], Awaitable[None]]]
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "STORED_GLANCE_S", 0.0)
+    monkeypatch.setattr(keeping, "GLANCE_S", 0.0)
 
 
 class Line:

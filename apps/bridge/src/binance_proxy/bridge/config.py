@@ -6,7 +6,8 @@ from typing import Literal
 from binance_proxy.adapters.binance.settings import Care, Direct
 from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.simulated.settings import Simulation
-from binance_proxy.application.record import RecordSettings
+from binance_proxy.adapters.spool.settings import SpoolSettings
+from binance_proxy.application.keeping import RecordSettings
 from binance_proxy.application.repair import RepairSettings
 from binance_proxy.domain.instrument import Market
 from binance_proxy.sandbox.settings import SandboxSettings
@@ -85,10 +86,11 @@ class Config:
     """All of it."""
 
     data_dir: str = "./var"
-    """Holds everything that the embedded servers write."""
+    """Holds everything that the embedded servers write, and the spool."""
     feed: FeedConfig = field(default_factory=FeedConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
+    spool: SpoolSettings = field(default_factory=SpoolSettings)
     record: RecordSettings = field(default_factory=RecordSettings)
     repair: RepairSettings = field(default_factory=RepairSettings)
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)

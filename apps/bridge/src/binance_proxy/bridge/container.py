@@ -1,7 +1,7 @@
 """The one place that knows which adapter serves which port. It builds; it opens nothing."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -23,6 +23,8 @@ from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.memory.store import MemoryStore
 from binance_proxy.adapters.simulated.feed import SimulatedFeed
 from binance_proxy.adapters.simulated.settings import Simulation
+from binance_proxy.adapters.spool.settings import SpoolSettings
+from binance_proxy.adapters.spool.store import SpooledStore, open_spool
 from binance_proxy.adapters.system.clock import SystemClock
 from binance_proxy.adapters.system.patience import PatientStore
 from binance_proxy.adapters.system.patient_history import PatientHistory
@@ -59,6 +61,8 @@ class Kept(NamedTuple):
     registry: PairRegistry
     where: str
     """For people."""
+    spool: SpooledStore | None = None
+    """The store once more, if it has a spool."""
 
 
 def server_kind(url: str) -> str:
@@ -85,11 +89,34 @@ def another_server(url: str) -> AbstractAsyncContextManager[Server]:
     return nullcontext(Server(url, where, None))
 
 
+def spool_folder(data_dir: str) -> Path:
+    """Return where the spool lies."""
+    return Path(data_dir).expanduser() / "spool"
+
+
 @asynccontextmanager
-async def open_database(server: AbstractAsyncContextManager[Server]) -> AsyncIterator[Kept]:
-    """Open the store and the registry in a PostgreSQL, at the newest schema."""
-    async with server as opened, open_timescale(opened.url) as store:
-        yield Kept(PatientStore(store), store.registry, opened.where)
+async def open_database(
+    server: AbstractAsyncContextManager[Server],
+    folder: Path,
+    settings: SpoolSettings,
+    owner: str,
+    attach: bool,
+) -> AsyncIterator[Kept]:
+    """Open the store and the registry in a PostgreSQL, at the newest schema.
+
+    The one process that records has a spool before its store. Others wait while the database is away.
+    """
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(server)
+        if attach:
+            store = await stack.enter_async_context(open_timescale(opened.url))
+            yield Kept(PatientStore(store), store.registry, opened.where)
+            return
+        file = await stack.enter_async_context(open_spool(folder, settings, owner))
+        store = await stack.enter_async_context(open_timescale(opened.url))
+        spooled = SpooledStore(store, file, settings)
+        await stack.enter_async_context(spooled.running())
+        yield Kept(spooled, store.registry, opened.where, spooled)
 
 
 def open_memory() -> AbstractAsyncContextManager[Kept]:
@@ -179,7 +206,14 @@ class Container(containers.DeclarativeContainer):
     )
     store = providers.Selector(
         config.provided.store.use,
-        timescale=providers.Factory(open_database, server),
+        timescale=providers.Factory(
+            open_database,
+            server,
+            providers.Callable(spool_folder, config.provided.data_dir),
+            config.provided.spool,
+            owner,
+            attach,
+        ),
         memory=providers.Factory(open_memory),
     )
     publisher = providers.Factory(

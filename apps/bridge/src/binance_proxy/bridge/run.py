@@ -3,29 +3,31 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import TypeAlias
+from typing import TypeVar
 
 import backoff
 from rich.markup import escape
 from rich.status import Status
 
-from binance_proxy.application.ports import FeedRejected, FeedUnavailable
+from binance_proxy.adapters.spool.store import SpooledStore
+from binance_proxy.application.ports import FeedRejected, FeedUnavailable, StoreUnavailable
 from binance_proxy.application.record import Recording
+from binance_proxy.application.report import Report
 from binance_proxy.bridge.config import Config
-from binance_proxy.bridge.container import Container
+from binance_proxy.bridge.container import Container, Kept, spool_folder
 from binance_proxy.bridge.load import environment
-from binance_proxy.bridge.terminal import count, err, out, print_json
+from binance_proxy.bridge.terminal import count, err, out, print_json, size
 from binance_proxy.domain.instrument import Instrument, Market
 
 log = logging.getLogger(__name__)
 
 REFRESH_S = 0.25
 LONGEST_PAUSE_S = 30.0
-"""Between two attempts to reach an exchange that is away."""
+"""Between two attempts to reach an exchange or a database that is away."""
 
-Prepare: TypeAlias = Callable[[], Awaitable[Sequence[Instrument]]]
+Opened = TypeVar("Opened")
 
 
 async def run(config: Config, *, duration_s: float | None, json: bool) -> int:
@@ -46,8 +48,9 @@ async def run(config: Config, *, duration_s: float | None, json: bool) -> int:
                 with _progress(recording):
                     await recording.run(stop)
             finally:
-                _conclude(recording, asyncio.get_running_loop().time() - began, json=json)
-    if recording.report.unstored:
+                _conclude(recording, config, asyncio.get_running_loop().time() - began, json=json)
+    report = recording.report
+    if report.unstored or report.untold or report.set_aside:
         return 1
     return 130 if signal.SIGINT in received else 0
 
@@ -58,30 +61,58 @@ async def _open(config: Config, stack: AsyncExitStack) -> Recording:
     clock = container.clock()
     # Bound first, so that subscribers who wait for the bridge are there before the first tick.
     publisher = await stack.enter_async_context(container.publisher(epoch=f"{clock.now():x}"))
-    kept = await stack.enter_async_context(container.store())
+
+    async def open_store() -> Kept:
+        return await stack.enter_async_context(container.store())
+
+    # A server of our own that cannot be started will not come by itself; any other may.
+    away = StoreUnavailable if config.store.timescale.url != "embedded" else ()
+    kept = await _patient(open_store, away)()
     err.print(f"storing in    {escape(kept.where)}")
+    if kept.spool is not None:
+        err.print(f"spool         up to {size(config.spool.limit_bytes)} in {escape(_spool_of(config))}")
+        await _drain(kept.spool)
     source = await stack.enter_async_context(container.source())
-    recording = Recording(
-        feed=source.feed,
-        history=source.history,
-        repair=config.repair,
-        store=kept.store,
-        registry=kept.registry,
-        publisher=publisher,
-        clock=clock,
-        settings=config.record,
-        publish_snapshot_s=config.publish.snapshot_interval_s,
-    )
-    if not await _patient(recording.prepare)():
-        raise FeedRejected(_nothing_to_record(config))
-    return recording
+
+    async def prepare() -> Recording:
+        recording = Recording(
+            feed=source.feed,
+            history=source.history,
+            repair=config.repair,
+            store=kept.store,
+            registry=kept.registry,
+            publisher=publisher,
+            clock=clock,
+            settings=config.record,
+            publish_snapshot_s=config.publish.snapshot_interval_s,
+            spool=kept.spool,
+        )
+        if not await _patient(recording.prepare, FeedUnavailable)():
+            raise FeedRejected(_nothing_to_record(config))
+        return recording
+
+    return await _patient(prepare, away)()  # each time anew, for what has been looked up may be out of date
 
 
-def _patient(prepare: Prepare) -> Prepare:
-    """Wait for an exchange that is away, as a bridge must that starts before the network does."""
+async def _drain(spool: SpooledStore) -> None:
+    """Store what an earlier run has left: a recording goes on behind what is in the store."""
+    waiting = spool.depth().waiting
+    if waiting:
+        err.print(f"spooled       {count(waiting, 'event')} of an earlier run go to the database first")
+        await spool.drained()
+
+
+def _spool_of(config: Config) -> str:
+    return str(spool_folder(config.data_dir))
+
+
+def _patient(
+    act: Callable[[], Awaitable[Opened]], away: type[Exception] | tuple[()]
+) -> Callable[[], Awaitable[Opened]]:
+    """Wait for what is away, as a bridge must that starts before the network or the database does."""
     return backoff.on_exception(
         backoff.expo,
-        FeedUnavailable,
+        away,
         factor=0.5,
         max_value=LONGEST_PAUSE_S,
         jitter=backoff.full_jitter,
@@ -89,7 +120,7 @@ def _patient(prepare: Prepare) -> Prepare:
             "%s; trying again in %.1f s", details["exception"], details["wait"]
         ),
         logger=None,
-    )(prepare)
+    )(act)
 
 
 def _nothing_to_record(config: Config) -> str:
@@ -151,13 +182,21 @@ async def _show(recording: Recording, status: Status) -> None:
     while True:
         await asyncio.sleep(REFRESH_S)
         report = recording.report
-        status.update(
+        line = (
             f"{count(report.trades, 'trade')}, {count(report.quotes, 'quote')},"
             f" {count(report.stored, 'row')} stored, {recording.waiting:,} waiting"
         )
+        keeping = recording.keeping
+        if report.in_spool:
+            line += f", {report.in_spool:,} in the spool"
+        if keeping.oldest_s >= 1:
+            line += f", the oldest for {keeping.oldest_s:,.0f} s"
+        if keeping.state == "stopped":
+            line += f", [bold red]RECORDING IS STOPPED[/], {report.dropped:,} dropped"
+        status.update(line)
 
 
-def _conclude(recording: Recording, seconds: float, *, json: bool) -> None:
+def _conclude(recording: Recording, config: Config, seconds: float, *, json: bool) -> None:
     report = recording.report
     if json:
         print_json(report)
@@ -186,12 +225,33 @@ def _conclude(recording: Recording, seconds: float, *, json: bool) -> None:
         )
     for kind, frames in report.bad.most_common():
         lines.append(f"[yellow]skipped       {count(frames, 'frame')}: {escape(kind)}[/]")
+    lines += _not_stored(report, config)
     if report.unstored:
         lines.append(
             f"[bold red]NOT stored    {count(report.unstored, 'event')}: the store did not take them[/]"
         )
     for line in lines:
         out.print(line)
+
+
+def _not_stored(report: Report, config: Config) -> Iterator[str]:
+    """Say what is not in the store, and where it is."""
+    where = escape(_spool_of(config))
+    if report.in_spool:
+        yield (
+            f"[yellow]spooled       {count(report.in_spool, 'event')} in {where} for the database, which is"
+            " away; the next run stores them[/]"
+        )
+    if report.set_aside:
+        yield f"[bold red]set aside     {count(report.set_aside, 'event')} in {where}; the log says why[/]"
+    if report.dropped:
+        dropped = count(report.dropped, "event")
+        yield f"[yellow]dropped       {dropped} for which there was no room; gaps tell of them[/]"
+    if report.untold:
+        yield (
+            f"[bold red]NOT told      {count(report.untold, 'range')} of ticks were dropped, and no gap tells"
+            " of them[/]"
+        )
 
 
 @contextmanager

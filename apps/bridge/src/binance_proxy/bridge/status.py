@@ -25,8 +25,14 @@ WORDS = {
     "resyncs": "books that missed an update",
     "disconnects": "connections lost",
     "stored": "rows in the store",
-    "waiting": "events that wait for the store",
+    "waiting": "events that wait in memory for the store",
+    "in_spool": "events that wait in the spool",
+    "spooled": "events that went to the spool",
+    "drained": "events that came out of it into the store",
+    "set_aside": "events that the store would not take",
+    "dropped": "events dropped, as there was no room",
 }
+WORRYING = {"open_gaps", "in_spool", "set_aside", "dropped"}
 
 
 class NoAnswer(BridgeError):
@@ -34,7 +40,7 @@ class NoAnswer(BridgeError):
 
 
 async def status(address: str, *, json: bool) -> int:
-    """Print what the bridge says of itself; return 1 if a book is stale or a gap open, else 0.
+    """Print what the bridge says of itself; return 1 if a book is stale, a gap open or nothing kept, else 0.
 
     Raises:
         NoAnswer: No bridge publishes JSON there.
@@ -42,7 +48,11 @@ async def status(address: str, *, json: bool) -> int:
     """
     said = await _hear(address)
     instruments: dict[str, str] = said.get("instruments", {})
-    well = "stale" not in instruments.values() and not said.get("open_gaps")
+    well = (
+        "stale" not in instruments.values()
+        and not said.get("open_gaps")
+        and said.get("recording") != "stopped"
+    )
     if json:
         print_json(said)
         return 0 if well else 1
@@ -55,9 +65,15 @@ async def status(address: str, *, json: bool) -> int:
     out.print(table)
     for key, words in WORDS.items():
         number = said.get(key, 0)
-        out.print(f"{number:>15,} {words}", style="yellow" if key == "open_gaps" and number else "")
+        out.print(f"{number:>15,} {words}", style="yellow" if key in WORRYING and number else "")
     for kind, number in said.get("bad_frames", {}).items():
         out.print(f"{number:>15,} frames skipped: {escape(kind)}", style="yellow")
+    if said.get("oldest_unstored_s", 0) >= 1:
+        out.print(f"the oldest tick that is not stored has waited for {said['oldest_unstored_s']:,.0f} s")
+    if said.get("recording") == "spooling":
+        out.print("the database is away or too slow: ticks go to the spool", style="yellow")
+    if said.get("recording") == "stopped":
+        out.print("RECORDING IS STOPPED: there is no room for ticks; the log says more", style="bold red")
     if said.get("feed_held"):
         out.print("the feed waits for the store", style="bold red")
     return 0 if well else 1

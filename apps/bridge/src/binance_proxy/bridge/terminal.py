@@ -97,6 +97,17 @@ def count(number: int, word: str) -> str:
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
+def size(number_bytes: int) -> str:
+    """Write ``512 bytes``, ``1.5 MiB``, ``4.0 GiB``."""
+    if number_bytes < 1024:
+        return f"{number_bytes} bytes"
+    number, units = float(number_bytes), iter(("KiB", "MiB", "GiB", "TiB"))
+    unit = ""
+    while number >= 1024 and unit != "TiB":
+        number, unit = number / 1024, next(units)
+    return f"{number:,.1f} {unit}"
+
+
 def print_json(result: object) -> None:
     """Print a result for programs."""
     out.file.write(msgspec.json.format(msgspec.json.encode(result), indent=2).decode() + "\n")

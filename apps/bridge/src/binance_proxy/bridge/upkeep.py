@@ -12,13 +12,14 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
+from binance_proxy.adapters.spool.tables import check_room, look
 from binance_proxy.adapters.timescale.schema import migrate as migrate_to_newest
 from binance_proxy.adapters.timescale.schema import revision
 from binance_proxy.application.ports import TrackedPair
 from binance_proxy.bridge.config import Config
-from binance_proxy.bridge.container import Container, Server
+from binance_proxy.bridge.container import Container, Server, spool_folder
 from binance_proxy.bridge.load import Loaded, part_password
-from binance_proxy.bridge.terminal import out, print_json
+from binance_proxy.bridge.terminal import count, out, print_json, size
 from binance_proxy.domain.errors import BridgeError, ConfigError
 
 
@@ -31,6 +32,7 @@ async def check(config: Config) -> int:
     checks: list[tuple[str, Callable[[Config], Awaitable[str]]]] = [
         ("feed", _check_feed),
         ("store", _check_store),
+        ("spool", _check_spool),
         ("publish.json.bind", lambda config: _check_address(config.publish.json.bind)),
         ("publish.msgpack.bind", lambda config: _check_address(config.publish.msgpack.bind)),
     ]
@@ -62,6 +64,20 @@ async def _check_store(config: Config) -> str:
     async with container.store() as kept:
         recorded = await kept.registry.instruments()
         return f"{kept.where}, {len(recorded)} instruments recorded so far"
+
+
+async def _check_spool(config: Config) -> str:
+    if config.store.use != "timescale":
+        return "none, the store is in memory"
+    folder, limit_bytes = spool_folder(config.data_dir), config.spool.limit_bytes
+    free_bytes = check_room(folder)
+    waiting, size_bytes, aside = look(folder)
+    said = f"{folder}, up to {size(limit_bytes)}, {count(waiting, 'event')} in {size(size_bytes)} wait in it"
+    if aside:
+        said += f", {count(aside, 'event')} set aside"
+    if free_bytes < limit_bytes - size_bytes:
+        said += f"; the disk has only {size(free_bytes)} free"
+    return said
 
 
 async def _check_address(address: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from binance_proxy.application.ports import StoredEvent
@@ -22,18 +22,36 @@ class StoreBuffer:
     """A bounded queue of batches.
 
     ``put`` never waits and never refuses. Once the queue is full, whoever fills it is expected to wait for
-    `room` before it reads on; so a full queue slows its reader down and loses nothing.
+    `room` before it reads on; so a full queue slows its reader down and loses nothing. Only while
+    `drop_when_full` is set does a full queue let go of what is put in, and nobody has to wait.
     """
 
-    def __init__(self, *, limit: int, batch: int) -> None:
-        """Take the weight from which on the queue is full, and the weight of a batch."""
+    def __init__(
+        self,
+        *,
+        limit: int,
+        batch: int,
+        piece: int | None = None,
+        now: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Take the weight from which on the queue is full, and the weight of a batch.
+
+        Batches are put together from pieces of the weight ``piece``, so that their size can change at any
+        time; without it they are of one piece. ``now`` tells the time, in ns.
+        """
+        self.batch = batch
+        """The weight of a batch."""
+        self.taken = (0, 0)
+        """Of the batch that was taken last: its weight, and when its oldest event was put in, in ns."""
         self._limit = limit
-        self._batch_limit = batch
-        self._full_batches: deque[tuple[int, list[StoredEvent]]] = deque()
-        self._batch: list[StoredEvent] = []
-        self._batch_weight = 0
+        self._piece_limit = min(piece or batch, batch)
+        self._now = now
+        self._pieces: deque[tuple[int, int, list[StoredEvent]]] = deque()
+        self._piece: list[StoredEvent] = []
+        self._piece_weight = self._piece_since = 0
         self._events = 0
         self._weight = 0
+        self._drop: Callable[[StoredEvent], bool] | None = None
         self._closed = False
         self._filled = asyncio.Event()
         self._ready = asyncio.Event()
@@ -44,21 +62,46 @@ class StoreBuffer:
         return self._events
 
     @property
+    def weight(self) -> int:
+        """How much waits: events, and the levels in them."""
+        return self._weight
+
+    @property
     def is_full(self) -> bool:
         """True if the reader should wait for `room`."""
-        return self._weight >= self._limit
+        return self._weight >= self._limit and self._drop is None
+
+    @property
+    def oldest(self) -> int | None:
+        """When the oldest event that waits was put in, in ns; `None` if none waits."""
+        if self._pieces:
+            return self._pieces[0][1]
+        return self._piece_since if self._piece else None
+
+    def drop_when_full(self, drop: Callable[[StoredEvent], bool] | None) -> None:
+        """Ask ``drop`` about each event that is put into a full queue; if it says true, it is let go.
+
+        With `None` a full queue takes everything again.
+        """
+        self._drop = drop
+        self._emptied.set()
 
     def put(self, event: StoredEvent) -> None:
         """Add an event."""
+        if self._drop is not None and self._weight >= self._limit and self._drop(event):
+            return
+        if not self._piece:
+            self._piece_since = self._now()
         heavy = weight(event)
-        self._batch.append(event)
-        self._batch_weight += heavy
+        self._piece.append(event)
+        self._piece_weight += heavy
         self._weight += heavy
         self._events += 1
-        if self._batch_weight >= self._batch_limit:
-            self._full_batches.append((self._batch_weight, self._batch))
-            self._batch, self._batch_weight = [], 0
-            self._ready.set()
+        if self._piece_weight >= self._piece_limit:
+            self._pieces.append((self._piece_weight, self._piece_since, self._piece))
+            self._piece, self._piece_weight = [], 0
+            if self._weight >= self.batch:
+                self._ready.set()
         if self._events == 1:
             self._filled.set()
 
@@ -78,7 +121,7 @@ class StoreBuffer:
             while not self._events and not self._closed:
                 self._filled.clear()
                 await self._filled.wait()
-            if not self._full_batches and not self._closed:
+            if not self._has_batch and not self._closed:
                 self._ready.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(age_s):
@@ -87,12 +130,22 @@ class StoreBuffer:
             if batch or self._closed:  # else another taker was faster
                 return batch
 
+    @property
+    def _has_batch(self) -> bool:
+        return bool(self._pieces) and self._weight >= self.batch
+
     def _next(self) -> list[StoredEvent]:
-        if self._full_batches:
-            taken, batch = self._full_batches.popleft()
-        else:
-            taken, batch = self._batch_weight, self._batch
-            self._batch, self._batch_weight = [], 0
+        taken, since = 0, self.oldest or 0
+        batch: list[StoredEvent] = []
+        while self._pieces and (not batch or taken + self._pieces[0][0] <= self.batch):
+            heavy, _, piece = self._pieces.popleft()
+            taken += heavy
+            batch += piece
+        if not self._pieces and (not batch or taken + self._piece_weight <= self.batch):
+            taken += self._piece_weight
+            batch += self._piece
+            self._piece, self._piece_weight = [], 0
+        self.taken = (taken, since)
         self._weight -= taken
         self._events -= len(batch)
         self._emptied.set()

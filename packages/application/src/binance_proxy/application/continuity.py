@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from binance_proxy.application.dropped import DroppedRange
 from binance_proxy.application.missing import matches_of, outside
 from binance_proxy.application.report import Report
 from binance_proxy.domain.candle import SECOND_NS
@@ -195,6 +196,38 @@ class Continuity:
         """Call everything lost that is missing and not called so yet."""
         for gap in [gap for gap in self._gaps.values() if gap.state is GapState.OPEN]:
             self.give_up(gap)
+
+    def lose(self, dropped: DroppedRange) -> None:
+        """Learn that ids which came could not be kept, and tell of the hole that they leave in the store.
+
+        Of an order book nobody gives them again, so they are lost at once.
+        """
+        ids, last_id = self._ids, self._ids.last_id
+        is_known = isinstance(ids, IdSequence) and last_id is not None and dropped.last_id <= last_id
+        whole = Hole(dropped.first_id, dropped.last_id)
+        for hole in (
+            ids.lose(whole.first_id, whole.last_id) if isinstance(ids, IdSequence) and is_known else [whole]
+        ):
+            self._report.gaps += 1
+            gap = Gap(
+                instrument=self._instrument,
+                ts_event=dropped.end,
+                ts_recv=dropped.ts_recv,
+                stream=self._stream,
+                first_id=hole.first_id,
+                last_id=hole.last_id,
+                start=dropped.start,
+                end=dropped.end,
+                state=GapState.OPEN if is_known else GapState.LOST,
+            )
+            self._log(gap)
+            self._tell_of(gap)
+            if not is_known:
+                self._report.lost += 1
+                continue
+            self._gaps[hole] = gap
+            if self._stream is Stream.ORDERBOOK:
+                self.give_up(gap)
 
     def _fresh_ids(self) -> IdSequence | KnownIds:
         by_one = self._stream is Stream.ORDERBOOK or self._instrument.venue in NUMBERED_BY_ONE

@@ -48,7 +48,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreFull(StoreUnavailable):
-    """There is no room for more: a full disk, or a limit that is reached. Trying again helps once there is."""
+    """There is no room for more: the disk is full, or a limit reached. Trying again helps once there is."""
 
 
 class StoreRejected(StoreError):

@@ -9,10 +9,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 
-from binance_proxy.application.buffer import StoreBuffer
 from binance_proxy.application.continuity import OpenGap
+from binance_proxy.application.dropped import DroppedRange
+from binance_proxy.application.keeping import Keeping, RecordSettings
 from binance_proxy.application.missing import MissingIds
 from binance_proxy.application.ports import (
     Clock,
@@ -21,7 +21,7 @@ from binance_proxy.application.ports import (
     MarketStore,
     PairRegistry,
     Publisher,
-    StoredEvent,
+    Spool,
 )
 from binance_proxy.application.rebuild import END_OF_TIME, newest
 from binance_proxy.application.repair import Repair, RepairSettings
@@ -38,32 +38,8 @@ TURN = 128
 """Events after which other tasks get a turn, however fast the feed is."""
 HOUSEKEEPING_NS = SECOND_NS // 5
 LONGEST_PAUSE_S = 10.0
-STORED_GLANCE_S = 0.02
 LOOK_BACK_NS = 600 * SECOND_NS
 """How much of the stored trades, at their end, is looked through for holes that a killed run did not tell."""
-
-
-@dataclass(frozen=True)
-class RecordSettings:
-    """How a feed is recorded."""
-
-    timeframes: tuple[str, ...] = ("1m", "5m")
-    """Candles that are kept and published."""
-    candle_interval_s: float = 1.0
-    """How often an open candle is published at most, in the time of the feed."""
-    snapshot_interval_s: float = 300.0
-    """How often a whole book is stored, in the time of the feed."""
-    buffer: int = 2_000_000
-    """Events and levels that may wait for the store, about 180 bytes each. Once so many wait, the feed is
-    read no faster than the store writes; nothing is dropped."""
-    batch: int = 40_000
-    """Events and levels that are written at once."""
-    batch_age_s: float = 0.1
-    """How long an event waits for its batch to fill."""
-    writers: int = 2
-    """Batches that are on their way to the store at a time."""
-    flush_timeout_s: float = 60.0
-    """How long a stop waits for the store."""
 
 
 class Recording:
@@ -81,12 +57,13 @@ class Recording:
         publish_snapshot_s: float,
         history: ExchangeHistory | None = None,
         repair: RepairSettings | None = None,
+        spool: Spool | None = None,
     ) -> None:
         """Take the ports; nothing is read before `run`.
 
         With a ``history`` the recording goes on where the last one ended: what was missed since, and every
-        hole in the trades, is fetched as ``repair`` says. A store that is away for a while has to be waited
-        for by the store itself: see `PatientStore`.
+        hole in the trades, is fetched as ``repair`` says. Where the store has a ``spool``, events of which it
+        refuses some go there; without one such events end the recording.
         """
         self.report = Report()
         self.instruments: Sequence[Instrument] = ()
@@ -97,10 +74,17 @@ class Recording:
         self._clock = clock
         self._settings = settings
         self._publish_snapshot_s = publish_snapshot_s
-        self._buffer = StoreBuffer(limit=settings.buffer, batch=settings.batch)
-        self._taken = 0  # events that a writer has taken so far
-        self._in_flight: dict[int, int] = {}  # batches being written: events taken before, and events in it
-        self._held = self._was_held = self._refused = False
+        self.keeping = Keeping(
+            store=store,
+            spool=spool,
+            settings=settings,
+            report=self.report,
+            now=clock.now,
+            on_change=self._tell_status,
+            on_dropped=self._tell_dropped,
+        )
+        self._buffer = self.keeping.buffer
+        self._held = self._was_held = False
         self._tracks: dict[Instrument, Track] = {}
         self._timeframes = tuple(Timeframe(name) for name in settings.timeframes)
         self._repair: Repair | None = None
@@ -111,7 +95,7 @@ class Recording:
                 tracks=self._tracks,
                 settings=repair or RepairSettings(),
                 timeframes=self._timeframes,
-                stored=self._all_stored,
+                stored=self.keeping.all_stored,
             )
 
     async def prepare(self) -> Sequence[Instrument]:
@@ -204,7 +188,7 @@ class Recording:
         reading = asyncio.create_task(self._read())
         housekeeping = asyncio.create_task(self._keep_house())
         repairing = asyncio.create_task(self._repair.run() if self._repair else _nothing())
-        writers = [asyncio.create_task(self._write()) for _ in range(self._settings.writers)]
+        writers = [asyncio.create_task(self.keeping.write()) for _ in range(self._settings.writers)]
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait(
@@ -214,13 +198,15 @@ class Recording:
             repairing.cancel()
             await asyncio.wait({reading, repairing})
             self._buffer.close()
-            await asyncio.wait(writers, timeout=self._settings.flush_timeout_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.flush_timeout_s):
+                    await self.keeping.flushed(writers)
         finally:
             tasks = [reading, housekeeping, repairing, stopping, *writers]
             for task in tasks:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-            self.report.unstored = self.waiting
+            self.keeping.conclude()
         for track in self._tracks.values():
             track.publish_open_candles()
             track.publish_book()
@@ -233,8 +219,8 @@ class Recording:
 
     @property
     def waiting(self) -> int:
-        """Events that wait for the store."""
-        return len(self._buffer) + sum(self._in_flight.values())
+        """Events that wait in memory for the store."""
+        return self.keeping.waiting
 
     @property
     def stale(self) -> Sequence[Instrument]:
@@ -259,11 +245,13 @@ class Recording:
             "fetched": report.fetched,
             "resyncs": report.resyncs,
             "disconnects": report.disconnects,
-            "stored": report.stored,
             "bad_frames": dict(report.bad),
-            "waiting": self.waiting,
             "feed_held": self._held,
+            **self.keeping.status(),
         }
+
+    def _tell_dropped(self, instrument: Instrument, stream: Stream, dropped: DroppedRange) -> None:
+        self._tracks[instrument].dropped(stream, dropped)
 
     def _tell_status(self) -> None:
         self._publisher.publish_status(self.status())
@@ -307,37 +295,6 @@ class Recording:
         log.warning("the connection was lost: %s", event.reason)
         for instrument in event.instruments:
             self._tracks[instrument].disconnect(event.ts_recv, event.reason)
-
-    async def _write(self) -> None:
-        while batch := await self._buffer.take(self._settings.batch_age_s):
-            before = self._taken
-            self._taken += len(batch)
-            self._in_flight[before] = len(batch)
-            if not await self._may_follow(before, batch):
-                return
-            try:
-                new = await self._store.append(batch)
-            except Exception:
-                self._refused = True
-                raise
-            del self._in_flight[before]
-            self.report.new += new
-            self.report.stored += len(batch)
-
-    async def _may_follow(self, before: int, batch: Sequence[StoredEvent]) -> bool:
-        """Wait, if a batch says that a gap is filled, until what fills it is stored; false if it never is."""
-        if any(isinstance(event, Gap) and event.state is GapState.REPAIRED for event in batch):
-            while min(self._in_flight) < before and not self._refused:  # noqa: ASYNC110  as below
-                await asyncio.sleep(STORED_GLANCE_S)
-            return not self._refused
-        return True
-
-    async def _all_stored(self) -> None:
-        """Wait until everything that has been recorded so far is in the store."""
-        recorded = self._taken + len(self._buffer)
-        # Otherwise each writer would have to tell each waiter.
-        while min(self._in_flight, default=self._taken) < recorded:  # noqa: ASYNC110
-            await asyncio.sleep(STORED_GLANCE_S)
 
     async def _keep_house(self) -> None:
         """Give newcomers the books at once, and tell everybody once a second how things are."""

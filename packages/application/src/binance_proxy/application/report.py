@@ -38,6 +38,18 @@ class Report:
     """Rows that are in the store now."""
     new: int = 0
     """Rows that the store did not have before."""
+    spooled: int = 0
+    """Events that went to the spool because the store was away or too slow."""
+    drained: int = 0
+    """Events that were handed on from the spool to the store, those of earlier runs too."""
+    in_spool: int = 0
+    """Events that wait in the spool now. They are kept, and the next run stores them."""
+    set_aside: int = 0
+    """Events that the store would not take, or that the spool could not read again; kept beside."""
+    dropped: int = 0
+    """Events that were let go because there was room for them nowhere. What is numbered is told as gaps."""
+    untold: int = 0
+    """Ranges of dropped ticks of which no gap could be recorded."""
     unstored: int = 0
     """Events that could not be stored before the end."""
     bad: Counter[str] = field(default_factory=Counter)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from binance_proxy.application.buffer import StoreBuffer
 from binance_proxy.application.continuity import Continuity, OpenGap
+from binance_proxy.application.dropped import DroppedRange
 from binance_proxy.application.missing import matches_of
 from binance_proxy.application.ports import MarketFeed, Publisher
 from binance_proxy.application.report import Report
@@ -187,6 +188,10 @@ class Track:
     def give_up(self, gap: Gap) -> None:
         """Call what is still missing of a gap lost, for the exchange does not have it."""
         self._trade_ids.give_up(gap)
+
+    def dropped(self, stream: Stream, dropped: DroppedRange) -> None:
+        """Tell of ticks that were checked and published, and that nobody had room for."""
+        (self._trade_ids if stream is Stream.TRADES else self._update_ids).lose(dropped)
 
     def publish_candles(self, candles: Iterable[Candle]) -> None:
         """Publish candles that were summed up anew."""

@@ -187,6 +187,42 @@ class IdSequence:
         self._forget()
         return hole
 
+    def lose(self, first_id: int, last_id: int) -> list[Hole]:
+        """Learn that ids which had arrived are missing again; return the new holes, lowest first.
+
+        What lies within a hole that is still known goes back into that one.
+        """
+        around = sorted(
+            {
+                (hole.first_id, hole.last_id)
+                for _, _, hole in self._missing
+                if hole.first_id <= last_id and first_id <= hole.last_id
+            }
+        )
+        opened = []
+        next_id = first_id
+        for first, last in (*around, (last_id + 1, last_id + 1)):
+            if first > next_id:
+                opened.append(Hole(next_id, first - 1))
+                self._put_back(next_id, first - 1, opened[-1])
+            if first <= last_id:
+                self._put_back(max(first, first_id), min(last, last_id), Hole(first, last))
+            next_id = last + 1
+        self._forget()
+        return opened
+
+    def _put_back(self, first_id: int, last_id: int, hole: Hole) -> None:
+        """Let ids of a hole be missing, as far as they are not yet."""
+        next_id = first_id
+        for first, last, _ in [*self._missing, (last_id + 1, last_id + 1, hole)]:
+            if last < next_id:
+                continue
+            if first > next_id and next_id <= last_id:
+                end = min(first - 1, last_id)
+                at = bisect_left(self._missing, next_id, key=lambda piece: piece[0])
+                self._missing.insert(at, (next_id, end, hole))
+            next_id = max(next_id, last + 1)
+
     def missing_of(self, hole: Hole) -> list[tuple[int, int]]:
         """Return the id ranges of a hole that have not arrived, lowest first."""
         return [(first, last) for first, last, its_hole in self._missing if its_hole == hole]

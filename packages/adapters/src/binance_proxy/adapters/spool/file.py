@@ -4,48 +4,41 @@ Everything here blocks; one thread does all of it.
 """
 
 import logging
-import os
-import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
 from binance_proxy.adapters.spool.packing import FORMAT, checksum, pack, unpack
+from binance_proxy.adapters.spool.tables import (
+    ASIDE,
+    BROKEN,
+    DAMAGED_TOTALS,
+    INSERT,
+    LAST,
+    NEXT,
+    TOTALS,
+    connect,
+    current_file,
+    in_plain_words,
+    make,
+    next_file,
+    primary,
+    readable,
+    sync_folder,
+    transaction,
+)
 from binance_proxy.application.ports import SpoolDepth, StoredEvent, StoreFull, StoreRejected
 
 log = logging.getLogger(__name__)
 
-PAGE_BYTES = 16_384
 PORTION_BYTES = 2 * 1024**2
 """How much is taken out at a time: many small batches, or one."""
 SHRINK_FROM_BYTES = 64 * 1024**2
 """An empty file that has grown so large gives its space back."""
-BUSY_S = 5.0
-"""How long another program, such as a person's `sqlite3`, may be in the way."""
-JOURNAL_BYTES = 64 * 1024**2
-
-BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-SCHEMA = (
-    "CREATE TABLE batches (number INTEGER PRIMARY KEY AUTOINCREMENT, ts INTEGER NOT NULL,"
-    " events INTEGER NOT NULL, checksum BLOB NOT NULL, payload BLOB NOT NULL)",
-    "CREATE TABLE damaged (number INTEGER PRIMARY KEY AUTOINCREMENT, ts INTEGER NOT NULL,"
-    " events INTEGER NOT NULL, reason TEXT NOT NULL, payload BLOB)",
-    f"PRAGMA user_version = {FORMAT}",
-)
-INSERT = "INSERT INTO batches (number, ts, events, checksum, payload) VALUES (?, ?, ?, ?, ?)"
-ASIDE = "INSERT INTO damaged (ts, events, reason, payload) VALUES (?, ?, ?, ?)"
-NEXT = "SELECT number, ts, events, checksum, payload FROM batches WHERE number > ? ORDER BY number LIMIT 1"
-TOTALS = "SELECT count(*), coalesce(sum(events), 0), coalesce(sum(length(payload)), 0), min(ts) FROM batches"
-DAMAGED_TOTALS = "SELECT coalesce(sum(events), 0), coalesce(sum(length(payload)), 0) FROM damaged"
-LAST = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'batches'"
-
-
 Done = TypeVar("Done")
 
 
@@ -59,15 +52,6 @@ class Portion(Struct, frozen=True):
 
 class FileDamaged(StoreFull):
     """The file itself is damaged, and another one has been begun with what is left of it: try once more."""
-
-
-def current_file(folder: Path) -> Path:
-    """Return the file that is in use: the one with the highest number. Damaged ones lie beside it."""
-    found = {
-        path: re.fullmatch(r"ticks(?:-(\d+))?\.sqlite", path.name) for path in folder.glob("ticks*.sqlite")
-    }
-    numbered = {path: int(match[1] or 1) for path, match in found.items() if match}
-    return max(numbered, key=numbered.__getitem__, default=folder / "ticks.sqlite")
 
 
 class SpoolFile:
@@ -145,7 +129,7 @@ class SpoolFile:
         self, payload: bytes, events: Sequence[StoredEvent], unfit: Sequence[StoredEvent], ts: int
     ) -> None:
         text = "\n".join(map(repr, unfit)).encode()
-        with self._connected() as connection, _transaction(connection):
+        with self._connected() as connection, transaction(connection):
             number = self._last + 1
             if events:
                 proof = checksum(number, ts, len(events), payload)
@@ -236,7 +220,7 @@ class SpoolFile:
         self._waiting -= events
         self._waiting_bytes -= size
         try:
-            with self._connected() as connection, _transaction(connection):
+            with self._connected() as connection, transaction(connection):
                 if aside:
                     connection.execute(ASIDE, (ts, aside, why, payload))
                 for number in (*self._undeleted, *numbers):
@@ -279,10 +263,10 @@ class SpoolFile:
             yield self._connection
         except (sqlite3.Error, OSError) as error:
             self.close()
-            if _primary(error) in BROKEN:
+            if primary(error) in BROKEN:
                 self._begin_anew(error)
                 raise FileDamaged(f"The spool {self._folder} was damaged, and begins anew.") from error
-            raise StoreFull(_in_plain_words(self._folder, error)) from error
+            raise StoreFull(in_plain_words(self._folder, error)) from error
 
     def _once_more(self, act: Callable[[], Done]) -> Done:
         """Act, and once more if the file turned out to be damaged."""
@@ -297,7 +281,7 @@ class SpoolFile:
 
     def _open(self) -> None:
         path = self.path
-        self._connection = connection = _connect(path)
+        self._connection = connection = connect(path)
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
             self.close()
@@ -306,9 +290,9 @@ class SpoolFile:
                 " another data_dir."
             )
         if version == 0:
-            _make(connection)
+            make(connection)
         for folder in (self._folder, self._folder.parent):  # or the file could be gone after a power cut
-            _sync_folder(folder)
+            sync_folder(folder)
         self._last = max(self._last, connection.execute(LAST).fetchone()[0])
         for number in self._undeleted:
             connection.execute("DELETE FROM batches WHERE number = ?", (number,))
@@ -321,21 +305,19 @@ class SpoolFile:
     def _begin_anew(self, error: BaseException) -> None:
         """Leave a damaged file as it is, and bring what can be read of it into another one."""
         old = self.path
-        match = re.fullmatch(r"ticks(?:-(\d+))?\.sqlite", old.name)
-        assert match  # noqa: S101  `current_file` has found it so
-        new = old.with_name(f"ticks-{int(match[1] or 1) + 1}.sqlite")
+        new = next_file(self._folder)
         part = new.with_suffix(".part")
         batches, waiting = self._batches, self._waiting
         copied = 0
         try:
             part.unlink(missing_ok=True)
-            with closing(_connect(part)) as there:
-                _make(there)
-                with _transaction(there):
+            with closing(connect(part)) as there:
+                make(there)
+                with transaction(there):
                     there.execute(
                         "INSERT INTO sqlite_sequence (name, seq) VALUES ('batches', ?)", (self._last,)
                     )
-                    for row in _readable(old):
+                    for row in readable(old):
                         there.execute(INSERT, row)
                         copied += 1
                 there.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -343,62 +325,10 @@ class SpoolFile:
             self._open()
         except (sqlite3.Error, OSError) as failure:
             self.close()
-            raise StoreFull(_in_plain_words(self._folder, failure)) from failure
+            raise StoreFull(in_plain_words(self._folder, failure)) from failure
         self._set_aside += max(0, waiting - self._waiting)
-        log.error("the spool %s is damaged (%s): it is left as it is; %d of its %s batches were saved into %s",
+        log.error("the spool %s is damaged (%s) and left as it is; %d of its %s batches were saved into %s",
                   old, error, copied, batches or "unknown number of", new.name)  # fmt: skip
-
-
-def look(folder: Path) -> tuple[int, int, int]:
-    """Return how many events wait in a spool, their bytes, and how many events are set aside; change nothing.
-
-    Raises:
-        StoreFull: It cannot be read.
-    """
-    path = current_file(folder)
-    if not path.exists():
-        return 0, 0, 0
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as connection:
-            _, events, size, _ = connection.execute(TOTALS).fetchone()
-            aside, aside_bytes = connection.execute(DAMAGED_TOTALS).fetchone()
-            return events, size + aside_bytes, aside
-    except sqlite3.Error as error:
-        raise StoreFull(_in_plain_words(folder, error)) from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S, check_same_thread=False)
-    try:
-        path.chmod(0o600)
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise sqlite3.OperationalError("the disk cannot hold a write-ahead log")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _make(connection: sqlite3.Connection) -> None:
-    with _transaction(connection):
-        for statement in SCHEMA:
-            connection.execute(statement)
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _pack_what_fits(
@@ -423,41 +353,3 @@ def _unpack_checked(number: int, ts: int, count: int, proof: bytes, payload: byt
     if checksum(number, ts, count, payload) != proof:
         raise ValueError("its checksum does not match")
     return unpack(payload)
-
-
-def _readable(path: Path) -> Iterator[tuple[Any, ...]]:
-    """Yield each batch of a damaged file that can still be read, as far as they can be found."""
-    with suppress(sqlite3.Error), closing(_connect(path)) as there:
-        numbers: set[int] = set()
-        for order in ("", "DESC"):  # from both ends, as far as there is a way
-            with suppress(sqlite3.Error):
-                rows = there.execute(f"SELECT number FROM batches ORDER BY number {order}")  # noqa: S608  our own words
-                for (number,) in rows:
-                    numbers.add(number)
-        for number in sorted(numbers):
-            with suppress(sqlite3.Error):
-                row = there.execute(NEXT, (number - 1,)).fetchone()
-                if row is not None and row[0] == number:
-                    yield row
-
-
-def _primary(error: BaseException) -> int:
-    """Return SQLite's primary code of an error; 0 if it is none of SQLite's."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _in_plain_words(folder: Path, error: BaseException) -> str:
-    code = _primary(error)
-    if code == sqlite3.SQLITE_FULL:
-        return f"The disk of the spool {folder} is full: free some space, or choose another data_dir."
-    if code in LOCKED:
-        return f"The spool {folder} is held by another program: end that."
-    return f"The spool {folder} cannot be written: {error}."
-
-
-def _sync_folder(folder: Path) -> None:
-    there = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(there)
-    finally:
-        os.close(there)

@@ -258,14 +258,7 @@ async def open_spool(folder: Path, settings: SpoolSettings, owner: str) -> Async
         StoreRejected: Another process has it, the folder cannot be used, or a newer bridge made the file.
         StoreFull: The disk is full, or does not work.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise StoreRejected(
-            f"The spool {folder} cannot be used ({error.strerror}): make it writable for the user that runs"
-            " the bridge, or choose another data_dir."
-        ) from error
+    held = _lock_file(folder)
     try:
         await _lock(held, folder, owner)
         file = SpoolFile(folder, limit_bytes=settings.limit_bytes)
@@ -282,6 +275,17 @@ def _open(file: SpoolFile) -> Iterator[None]:
         yield
     finally:
         file.close()
+
+
+def _lock_file(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StoreRejected(
+            f"The spool {folder} cannot be used ({error.strerror}): make it writable for the user that runs"
+            " the bridge, or choose another data_dir."
+        ) from error
 
 
 async def _lock(held: int, folder: Path, owner: str) -> None:
