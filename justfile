@@ -140,3 +140,7 @@ storm *args:
 # Five million messages through each live feed, whose memory must stay flat
 soak *args:
     uv run python tests/storm/soak.py {{ args }}
+
+# Kill a run of 60 batches at every fdatasync and every write of its spool: what was accepted is there once
+kill-points:
+    uv run python tests/integration/spool/kill_points.py

@@ -9,7 +9,7 @@ class BatchSize:
 
     Growth is by addition and shrinking by half, so that the size settles where a batch takes about as long as
     it may. Where a smaller batch costs as much time as a larger one did, it is not the size that takes the
-    time, as over a slow network; then the size grows instead, or the store would get less and less.
+    time, as over a slow network; then it is taken back, or the store would get less and less.
     """
 
     STEPS = 16
@@ -32,8 +32,8 @@ class BatchSize:
             return
         before, self._slow = self._slow, (heavy, seconds)
         if before is not None and heavy <= SMALLER * before[0] and seconds >= SAME_TIME * before[1]:
-            self._slow = before  # what is larger is still compared with it
-            self._grow()
+            self._slow = before
+            self.now = max(self.now, min(self.most, before[0]))
         elif 2 * heavy >= self.now:  # else it was taken before it was full, or the size has shrunk since
             self.now = max(self.least, self.now // 2)
 
