@@ -82,11 +82,15 @@ async def open_own_server(folder: Path, owner: str, *, attach: bool) -> AsyncIte
         yield Server(server.url, f"PostgreSQL of its own in {folder}, port {server.port}", server.bin)
 
 
+def place_of(url: str) -> str:
+    """Say for people where a PostgreSQL is, without a password."""
+    parts = urlsplit(url)
+    return f"PostgreSQL {parts.hostname or 'on a socket'}:{parts.port or 5432}{parts.path}"
+
+
 def another_server(url: str) -> AbstractAsyncContextManager[Server]:
     """Use a PostgreSQL that somebody else runs."""
-    parts = urlsplit(url)
-    where = f"PostgreSQL {parts.hostname or 'on a socket'}:{parts.port or 5432}{parts.path}"
-    return nullcontext(Server(url, where, None))
+    return nullcontext(Server(url, place_of(url), None))
 
 
 def spool_folder(data_dir: str) -> Path:

@@ -16,7 +16,7 @@ from binance_proxy.application.ports import FeedRejected, FeedUnavailable, Store
 from binance_proxy.application.record import Recording
 from binance_proxy.application.report import Report
 from binance_proxy.bridge.config import Config
-from binance_proxy.bridge.container import Container, Kept, spool_folder
+from binance_proxy.bridge.container import Container, Kept, place_of, spool_folder
 from binance_proxy.bridge.load import environment
 from binance_proxy.bridge.terminal import count, err, out, print_json, size
 from binance_proxy.domain.instrument import Instrument, Market
@@ -67,7 +67,8 @@ async def _open(config: Config, stack: AsyncExitStack) -> Recording:
 
     # A server of our own that cannot be started will not come by itself; any other may.
     away = StoreUnavailable if config.store.timescale.url != "embedded" else ()
-    kept = await _patient(open_store, away)()
+    where = place_of(config.store.timescale.url)
+    kept = await _patient(open_store, away, where)()
     err.print(f"storing in    {escape(kept.where)}")
     if kept.spool is not None:
         err.print(f"spool         up to {size(config.spool.limit_bytes)} in {escape(_spool_of(config))}")
@@ -87,11 +88,13 @@ async def _open(config: Config, stack: AsyncExitStack) -> Recording:
             publish_snapshot_s=config.publish.snapshot_interval_s,
             spool=kept.spool,
         )
-        if not await _patient(recording.prepare, FeedUnavailable)():
+        if not await _patient(recording.prepare, FeedUnavailable, "the exchange")():
             raise FeedRejected(_nothing_to_record(config))
         return recording
 
-    return await _patient(prepare, away)()  # each time anew, for what has been looked up may be out of date
+    return await _patient(
+        prepare, away, where
+    )()  # each time anew, for what has been looked up may be out of date
 
 
 async def _drain(spool: SpooledStore) -> None:
@@ -107,7 +110,7 @@ def _spool_of(config: Config) -> str:
 
 
 def _patient(
-    act: Callable[[], Awaitable[Opened]], away: type[Exception] | tuple[()]
+    act: Callable[[], Awaitable[Opened]], away: type[Exception] | tuple[()], what: str
 ) -> Callable[[], Awaitable[Opened]]:
     """Wait for what is away, as a bridge must that starts before the network or the database does."""
     return backoff.on_exception(
@@ -117,7 +120,10 @@ def _patient(
         max_value=LONGEST_PAUSE_S,
         jitter=backoff.full_jitter,
         on_backoff=lambda details: log.warning(
-            "%s; trying again in %.1f s", details["exception"], details["wait"]
+            "waiting for %s: %s; trying again in %.1f s",
+            what,
+            str(details["exception"]).rstrip("."),
+            details["wait"],
         ),
         logger=None,
     )(act)
