@@ -46,7 +46,7 @@ class Task:
 
 async def backfill(config: Config, task: Task, *, json: bool) -> None:
     """Fill a range, and say what became of it."""
-    container = Container(config=config, owner="bridge backfill", attach=True)
+    container = Container(config=config, owner="bridge backfill", attach=True, fills=True)
     async with AsyncExitStack() as stack:
         described, history = await _source(config, container, task, stack)
         kept = await stack.enter_async_context(container.store())

@@ -140,12 +140,16 @@ def check(*, common: Common = COMMON) -> int:
 
 
 @app.command
-def migrate(*, common: Common = COMMON) -> None:
+def migrate(*, to: str | None = None, common: Common = COMMON) -> None:
     """Bring the database to the newest schema. `bridge run` does it too.
 
     Example: bridge migrate
+
+    Args:
+        to: Another revision than the newest, for an older bridge. Refused if that would lose something.
+        common: Settings.
     """
-    _run(upkeep.migrate(common.load().config))
+    _run(upkeep.migrate(common.load().config, to))
 
 
 @app.command

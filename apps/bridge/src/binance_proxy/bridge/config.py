@@ -7,6 +7,7 @@ from binance_proxy.adapters.binance.settings import Care, Direct
 from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.simulated.settings import Simulation
 from binance_proxy.adapters.spool.settings import SpoolSettings
+from binance_proxy.adapters.timescale.settings import Upkeep
 from binance_proxy.application.keeping import RecordSettings
 from binance_proxy.application.repair import RepairSettings
 from binance_proxy.domain.instrument import Market
@@ -45,6 +46,7 @@ class TimescaleConfig:
 
     url: str = "embedded"
     """``embedded`` for a server of the bridge's own in ``data_dir``, or ``postgresql://user:password@host/db``."""
+    upkeep: Upkeep = field(default_factory=Upkeep)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from binance_proxy.adapters.spool.store import SpooledStore, open_spool
 from binance_proxy.adapters.system.clock import SystemClock
 from binance_proxy.adapters.system.patience import PatientStore
 from binance_proxy.adapters.system.patient_history import PatientHistory
+from binance_proxy.adapters.timescale.settings import Upkeep
 from binance_proxy.adapters.timescale.store import open_timescale
 from binance_proxy.adapters.zeromq.publisher import open_publisher
 from binance_proxy.application.ports import ExchangeHistory, MarketFeed, MarketStore, PairRegistry
@@ -101,23 +102,27 @@ def spool_folder(data_dir: str) -> Path:
 @asynccontextmanager
 async def open_database(
     server: AbstractAsyncContextManager[Server],
+    upkeep: Upkeep,
     folder: Path,
     settings: SpoolSettings,
     owner: str,
     attach: bool,
+    fills: bool,
 ) -> AsyncIterator[Kept]:
     """Open the store and the registry in a PostgreSQL, at the newest schema.
 
-    The one process that records has a spool before its store. Others wait while the database is away.
+    The one process that records has a spool before its store. Others wait while the database is away. Who
+    writes looks after the tables too.
     """
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(server)
         if attach:
-            store = await stack.enter_async_context(open_timescale(opened.url))
+            kept = open_timescale(opened.url, upkeep=upkeep if fills else None)
+            store = await stack.enter_async_context(kept)
             yield Kept(PatientStore(store), store.registry, opened.where)
             return
         file = await stack.enter_async_context(open_spool(folder, settings, owner))
-        store = await stack.enter_async_context(open_timescale(opened.url))
+        store = await stack.enter_async_context(open_timescale(opened.url, upkeep=upkeep))
         spooled = SpooledStore(store, file, settings)
         await stack.enter_async_context(spooled.running())
         yield Kept(spooled, store.registry, opened.where, spooled)
@@ -185,6 +190,8 @@ class Container(containers.DeclarativeContainer):
     """Which command this is, for messages to others."""
     attach = providers.Dependency(instance_of=bool)
     """Whether another process' embedded server will do."""
+    fills = providers.Dependency(instance_of=bool, default=False)
+    """Whether this command writes ticks beside a bridge that runs, perhaps."""
 
     clock = providers.Singleton(SystemClock)
     source = providers.Selector(
@@ -213,10 +220,12 @@ class Container(containers.DeclarativeContainer):
         timescale=providers.Factory(
             open_database,
             server,
+            config.provided.store.timescale.upkeep,
             providers.Callable(spool_folder, config.provided.data_dir),
             config.provided.spool,
             owner,
             attach,
+            fills,
         ),
         memory=providers.Factory(open_memory),
     )

@@ -13,8 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from binance_proxy.adapters.spool.tables import check_room, look
-from binance_proxy.adapters.timescale.schema import migrate as migrate_to_newest
-from binance_proxy.adapters.timescale.schema import revision
+from binance_proxy.adapters.timescale.schema import NEWEST, revision
+from binance_proxy.adapters.timescale.schema import migrate as bring_to
 from binance_proxy.application.ports import TrackedPair
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Server, spool_folder
@@ -92,11 +92,11 @@ async def _check_address(address: str) -> str:
     return f"{address} is free"
 
 
-async def migrate(config: Config) -> None:
-    """Bring the schema of the store to the newest revision."""
+async def migrate(config: Config, to: str | None) -> None:
+    """Bring the schema of the store to a revision, the newest if none is named."""
     async with _server(config, "bridge migrate") as server:
         before = await revision(server.url)
-        await migrate_to_newest(server.url)
+        await bring_to(server.url, to=to or NEWEST)
         after = await revision(server.url)
     where = escape(server.where)
     out.print(

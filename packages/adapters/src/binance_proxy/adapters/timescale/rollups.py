@@ -25,14 +25,10 @@ MARKS = 10_000
 STALE = """
 SELECT stale_id, instrument_id, start, "end" FROM stale_candles
 WHERE "end" <= date_bin('1 minute', summed_up_before(), timestamptz 'epoch')
-ORDER BY start, stale_id LIMIT $1
+ORDER BY start DESC LIMIT $1
 """
-DONE = """
-WITH shortened AS (
-    UPDATE stale_candles SET start = $2 WHERE stale_id = ANY ($1) AND start < $2 AND "end" > $2
-)
-DELETE FROM stale_candles WHERE stale_id = ANY ($1) AND "end" <= $2
-"""
+"""The newest first: on TimescaleDB what lies behind the newest sum is read each time a level is refreshed."""
+DONE = "DELETE FROM stale_candles WHERE stale_id = ANY ($1)"
 DROPPED = """
 SELECT EXISTS (
     SELECT FROM dropped_days WHERE relation = 'trades' AND day = ($1::timestamptz AT TIME ZONE 'UTC')::date
@@ -47,12 +43,7 @@ class Slice(Struct, frozen=True):
     start: int
     end: int
     marks: Sequence[int]
-    """The stale ranges that lie in it, or begin in it."""
-
-    @property
-    def midnight(self) -> int:
-        """Where its day ends."""
-        return self.start - self.start % DAY_US + DAY_US
+    """The stale ranges that lie in it."""
 
 
 class Rollups(Protocol):
@@ -157,7 +148,7 @@ async def refresh(session: Session, rollups: Rollups) -> int:
                 # What retention has dropped cannot be summed up any more; what was summed up before stays.
                 if not await connection.fetchval(DROPPED, one.start):
                     await rollups.sum_up(connection, one)
-                await connection.execute(DONE, one.marks, one.midnight)
+                await connection.execute(DONE, one.marks)
             done += len(marks)
     return done
 
@@ -177,20 +168,16 @@ async def locked(session: Session) -> AsyncIterator[asyncpg.Connection | None]:
 
 
 def _slices(marks: Sequence[asyncpg.Record]) -> list[Slice]:
-    """Cut stale ranges, ordered by start, at midnight, and join those of a day, the oldest day first.
-
-    Of a range that lies in several days only the first is cut off now; the rest comes when that is done.
-    """
-    days: dict[int, list[tuple[int, int, int, int]]] = {}
-    for stale_id, instrument_id, start, end in marks:
-        day = start - start % DAY_US
-        days.setdefault(day, []).append((stale_id, instrument_id, start, min(end, day + DAY_US)))
+    """Join stale ranges of a day; each lies within one."""
+    days: dict[int, list[asyncpg.Record]] = {}
+    for mark in marks:
+        days.setdefault(mark["start"] // DAY_US, []).append(mark)
     return [
         Slice(
-            instruments=sorted({row[1] for row in rows}),
-            start=min(row[2] for row in rows),
-            end=max(row[3] for row in rows),
-            marks=[row[0] for row in rows],
+            instruments=sorted({mark["instrument_id"] for mark in of_day}),
+            start=min(mark["start"] for mark in of_day),
+            end=max(mark["end"] for mark in of_day),
+            marks=[mark["stale_id"] for mark in of_day],
         )
-        for _, rows in sorted(days.items())
+        for of_day in days.values()
     ]

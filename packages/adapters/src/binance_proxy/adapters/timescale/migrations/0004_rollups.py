@@ -299,17 +299,22 @@ WHERE view_schema = current_schema() AND view_name = 'rollup_{name}'
 
 ALL_STALE = """
 INSERT INTO stale_candles (instrument_id, start, "end")
-SELECT instrument_id, date_bin('1 minute', first, timestamptz 'epoch'),
-    date_bin('1 minute', last, timestamptz 'epoch') + interval '1 minute'
-FROM instruments
-CROSS JOIN LATERAL (
-    SELECT
-        (SELECT t.ts_event FROM trades t WHERE t.instrument_id = instruments.instrument_id
-            ORDER BY t.ts_event LIMIT 1) AS first,
-        (SELECT t.ts_event FROM trades t WHERE t.instrument_id = instruments.instrument_id
-            ORDER BY t.ts_event DESC LIMIT 1) AS last
-) kept
-WHERE first IS NOT NULL
+WITH RECURSIVE days (instrument_id, day) AS (
+    SELECT i.instrument_id, date_bin('24 hours', (
+        SELECT t.ts_event FROM trades t
+        WHERE t.instrument_id = i.instrument_id
+        ORDER BY t.ts_event LIMIT 1
+    ), timestamptz 'epoch')
+    FROM instruments i
+    UNION ALL
+    SELECT d.instrument_id, date_bin('24 hours', (
+        SELECT t.ts_event FROM trades t
+        WHERE t.instrument_id = d.instrument_id AND t.ts_event >= d.day + interval '24 hours'
+        ORDER BY t.ts_event LIMIT 1
+    ), timestamptz 'epoch')
+    FROM days d WHERE d.day IS NOT NULL
+)
+SELECT instrument_id, day, day + interval '24 hours' FROM days WHERE day IS NOT NULL
 """
 
 FAST_READS = (
