@@ -121,7 +121,7 @@ def test_recipes_that_are_named_exist() -> None:
     )
     texts = [path.read_text(encoding="utf-8") for path in [*PAGES, ROOT / "justfile", ROOT / "compose.yaml"]]
     named = {
-        name for text in texts for name in re.findall(r"(?:uv run |[`'])just ([a-z]+)", text + CONTAINERFILE)
+        name for text in texts for name in re.findall(r"(?:uv run |[`'])just ([a-z-]+)", text + CONTAINERFILE)
     }
     assert {"up", "down", "logs", "start", "stop", "tail"} <= named
     assert named <= set(listed.stdout.split())
