@@ -183,6 +183,7 @@ async def _recorded(frames: Frames) -> float:
         recording = Recording(
             feed=_Frames(frames),
             store=_Nowhere(),
+            pairs=MemoryRegistry(),
             registry=MemoryRegistry(),
             publisher=publisher,
             clock=SystemClock(),

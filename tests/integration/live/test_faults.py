@@ -179,6 +179,7 @@ async def recorded(
     recording = Recording(
         feed=live.feed,
         store=store,
+        pairs=store.registry,
         registry=store.registry,
         publisher=publisher,
         clock=SystemClock(),

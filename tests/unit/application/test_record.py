@@ -54,7 +54,7 @@ class Watched:
     def __init__(self, feed: MarketFeed) -> None:
         self.feed = feed
         self.given: list[MarketEvent] = []
-        self.instruments, self.resync = feed.instruments, feed.resync
+        self.instruments, self.resync, self.follow = feed.instruments, feed.resync, feed.follow
 
     async def stream(self, instruments: Sequence[Instrument]) -> AsyncGenerator[MarketEvent]:
         async with aclosing(self.feed.stream(instruments)) as events:
@@ -80,8 +80,10 @@ class Bench:
         feed: MarketFeed,
         store: MemoryStore | None = None,
         clock: ManualClock | None = None,
+        registry: MemoryRegistry | None = None,
         **settings: object,
     ) -> None:
+        registry = registry or MemoryRegistry(PAIRS)
         self.feed = Watched(feed)
         self.store = store or MemoryStore()
         self.clock = clock or ManualClock(NOW, auto=False)
@@ -90,7 +92,8 @@ class Bench:
         self.recording = Recording(
             feed=self.feed,
             store=self.store,
-            registry=MemoryRegistry(PAIRS),
+            pairs=registry,
+            registry=registry,
             publisher=self.publisher,
             clock=self.clock,
             settings=RecordSettings(**(QUICK | settings)),
@@ -565,8 +568,7 @@ async def test_units_are_those_that_the_registry_fixed_first() -> None:
     feed = SimulatedFeed(simulation(10), ManualClock(NOW))
     first, second = await feed.instruments(PAIRS)
     await registry.register(first)
-    bench = Bench(feed)
-    bench.recording._registry = registry
+    bench = Bench(feed, registry=registry)
     assert list(await bench.recording.prepare()) == [first, second]
 
 

@@ -24,6 +24,7 @@ from binance_proxy.application.keeping import RecordSettings
 from binance_proxy.application.ports import (
     HistoryRejected,
     HistoryUnavailable,
+    MarketFeed,
     StoredEvent,
     StoreUnavailable,
     TrackedPair,
@@ -96,7 +97,7 @@ class Bench:
 
     def __init__(
         self,
-        script: Script,
+        script: Script | MarketFeed,
         history: object,
         store: MemoryStore | None = None,
         *,
@@ -110,6 +111,7 @@ class Bench:
         self.recording = Recording(
             feed=Line(script) if isinstance(script, Sequence) else script,
             store=self.store,
+            pairs=self.store.registry,
             registry=self.store.registry,
             publisher=self.publisher,
             clock=ManualClock(T0, auto=False),
@@ -566,7 +568,8 @@ class Endless:
     """A feed that does not end, as live ones do not."""
 
     def __init__(self, feed: SimulatedFeed) -> None:
-        self.instruments, self.resync, self.feed = feed.instruments, feed.resync, feed
+        self.feed = feed
+        self.instruments, self.resync, self.follow = feed.instruments, feed.resync, feed.follow
         self.ended = asyncio.Event()
 
     async def stream(self, instruments: Sequence[Instrument]) -> AsyncGenerator[MarketEvent]:
@@ -595,8 +598,7 @@ async def test_over_a_bad_line_everything_that_the_venue_has_is_there_once(
     faults = Faults(gap=0.02, duplicate=0.03, reorder=0.03, disconnect=0.004)
     feed = Endless(simulated(seed, 1_500, faults))
     store = MemoryStore(MemoryRegistry(pairs))
-    bench = Bench([], Venue(joined(truth) if aggregated else truth, page=3), store)
-    bench.recording._feed = feed
+    bench = Bench(feed, Venue(joined(truth) if aggregated else truth, page=3), store)
     instrument = truth[0].instrument
 
     async with bench.running():

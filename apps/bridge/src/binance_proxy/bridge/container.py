@@ -31,7 +31,13 @@ from binance_proxy.adapters.system.patient_history import PatientHistory
 from binance_proxy.adapters.timescale.settings import Upkeep
 from binance_proxy.adapters.timescale.store import open_timescale
 from binance_proxy.adapters.zeromq.publisher import open_publisher
-from binance_proxy.application.ports import ExchangeHistory, MarketFeed, MarketStore, PairRegistry
+from binance_proxy.application.ports import (
+    ExchangeHistory,
+    InstrumentRegistry,
+    MarketFeed,
+    MarketStore,
+    PairRegistry,
+)
 from binance_proxy.bridge.config import CaptureConfig, Config
 from binance_proxy.bridge.load import speed_of
 from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS
@@ -56,10 +62,11 @@ class Source(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A store, the registry beside it, and where they are."""
+    """A store, what is registered beside it, and where they are."""
 
     store: MarketStore
-    registry: PairRegistry
+    pairs: PairRegistry
+    registry: InstrumentRegistry
     where: str
     """For people."""
     spool: SpooledStore | None = None
@@ -119,18 +126,19 @@ async def open_database(
         if attach:
             kept = open_timescale(opened.url, upkeep=upkeep if fills else None)
             store = await stack.enter_async_context(kept)
-            yield Kept(PatientStore(store), store.registry, opened.where)
+            yield Kept(PatientStore(store), store.registry, store.registry, opened.where)
             return
         file = await stack.enter_async_context(open_spool(folder, settings, owner))
         store = await stack.enter_async_context(open_timescale(opened.url, upkeep=upkeep))
         spooled = SpooledStore(store, file, settings)
         await stack.enter_async_context(spooled.running())
-        yield Kept(spooled, store.registry, opened.where, spooled)
+        yield Kept(spooled, store.registry, store.registry, opened.where, spooled)
 
 
 def open_memory() -> AbstractAsyncContextManager[Kept]:
     """Keep everything in memory, and nothing after the end."""
-    return nullcontext(Kept(MemoryStore(), MemoryRegistry(), "memory only, nothing is kept"))
+    registry = MemoryRegistry()
+    return nullcontext(Kept(MemoryStore(), registry, registry, "memory only, nothing is kept"))
 
 
 def simulate(simulation: Simulation, clock: SystemClock) -> AbstractAsyncContextManager[Source]:

@@ -81,6 +81,7 @@ async def _open(config: Config, stack: AsyncExitStack) -> Recording:
             history=source.history,
             repair=config.repair,
             store=kept.store,
+            pairs=kept.pairs,
             registry=kept.registry,
             publisher=publisher,
             clock=clock,

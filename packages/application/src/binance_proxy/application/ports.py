@@ -40,7 +40,7 @@ class FrameRejected(FeedError):
 
 
 class StoreError(BridgeError):
-    """A `MarketStore` or `PairRegistry` could not do what was asked."""
+    """A `MarketStore`, `PairRegistry` or `InstrumentRegistry` could not do what was asked."""
 
 
 class StoreUnavailable(StoreError):
@@ -95,7 +95,7 @@ class MarketFeed(Protocol):
         """Describe the instruments that this source gives for the wanted pairs.
 
         A source with a fixed content (a capture) answers with all that it holds, whatever is wanted. A pair
-        that the source does not have is left out.
+        that the source does not have is left out; a source that could have had it warns, and names it.
 
         Raises:
             FeedUnavailable: The source is away for now. Trying again may help.
@@ -118,6 +118,15 @@ class MarketFeed(Protocol):
         """Ask for a `BookSnapshot` of the instrument to come along the stream soon.
 
         Returns at once. Does nothing if the source has none to give.
+        """
+        ...
+
+    def follow(self, instruments: Sequence[Instrument]) -> None:
+        """Have the stream that is being read give these instruments from now on, and no others.
+
+        Returns at once. Of one that is new a `BookSnapshot` comes soon, and the others go on undisturbed. A
+        stream that is to give none waits until it is to give some. Does nothing if no stream is being read,
+        or if the source has a fixed content.
         """
         ...
 
@@ -217,11 +226,45 @@ class TrackedPair(Struct, frozen=True, kw_only=True):
 
 
 class PairRegistry(Protocol):
-    """Which pairs are wanted, and in which units each instrument is recorded."""
+    """Which pairs somebody wants recorded."""
 
     async def pairs(self) -> Sequence[TrackedPair]:
-        """Return the tracked pairs by symbol: at first ETH/USDT and SOL/USDT."""
+        """Return the tracked pairs by symbol: at first ETH/USDT and SOL/USDT.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
         ...
+
+    def changes(self) -> AsyncGenerator[None]:
+        """Yield whenever the tracked pairs may have changed, whoever changed them.
+
+        Yields once at the beginning, and once after whatever kept it from noticing a change: whoever reads
+        the pairs each time misses none. Many changes may be told as one. Never ends, and never raises; a
+        registry that is away is waited for. Read it under `contextlib.aclosing`.
+        """
+        ...
+
+    async def put(self, pair: TrackedPair) -> None:
+        """Track a pair, or change what is wanted of it: exactly these streams, enabled or not.
+
+        Raises:
+            StoreUnavailable: The store is away.
+            StoreRejected: The symbol is none such as ETH/USDT.
+        """
+        ...
+
+    async def remove(self, symbol: str, market: Market) -> bool:
+        """Track a pair no more; return whether it was tracked. What was recorded of it stays.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        ...
+
+
+class InstrumentRegistry(Protocol):
+    """In which units each instrument is recorded."""
 
     async def instruments(self) -> Sequence[Instrument]:
         """Return every instrument that was ever registered, by name."""

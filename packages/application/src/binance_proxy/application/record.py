@@ -10,27 +10,26 @@ import logging
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 
-from binance_proxy.application.continuity import OpenGap
 from binance_proxy.application.dropped import DroppedRange
+from binance_proxy.application.follow import Following
 from binance_proxy.application.keeping import Keeping, RecordSettings
-from binance_proxy.application.missing import MissingIds
 from binance_proxy.application.ports import (
     Clock,
     ExchangeHistory,
+    InstrumentRegistry,
     MarketFeed,
     MarketStore,
     PairRegistry,
     Publisher,
     Spool,
 )
-from binance_proxy.application.rebuild import END_OF_TIME, newest
 from binance_proxy.application.repair import Repair, RepairSettings
 from binance_proxy.application.report import Report
+from binance_proxy.application.resume import read_ending, resume, stored_aggregated
 from binance_proxy.application.track import Plan, Track
 from binance_proxy.domain.candle import SECOND_NS, Timeframe
-from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Stream
-from binance_proxy.domain.tick import BadFrame, BookSnapshot, Disconnect, MarketEvent, QuoteTick, TradeTick
+from binance_proxy.domain.tick import BadFrame, Disconnect, MarketEvent, QuoteTick, TradeTick
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +37,6 @@ TURN = 128
 """Events after which other tasks get a turn, however fast the feed is."""
 HOUSEKEEPING_NS = SECOND_NS // 5
 LONGEST_PAUSE_S = 10.0
-LOOK_BACK_NS = 600 * SECOND_NS
-"""How much of the stored trades, at their end, is looked through for holes that a killed run did not tell."""
 
 
 class Recording:
@@ -50,7 +47,8 @@ class Recording:
         *,
         feed: MarketFeed,
         store: MarketStore,
-        registry: PairRegistry,
+        pairs: PairRegistry,
+        registry: InstrumentRegistry,
         publisher: Publisher,
         clock: Clock,
         settings: RecordSettings,
@@ -66,10 +64,8 @@ class Recording:
         refuses some go there; without one such events end the recording.
         """
         self.report = Report()
-        self.instruments: Sequence[Instrument] = ()
         self._feed = feed
         self._store = store
-        self._registry = registry
         self._publisher = publisher
         self._clock = clock
         self._settings = settings
@@ -97,6 +93,20 @@ class Recording:
                 timeframes=self._timeframes,
                 stored=self.keeping.all_stored,
             )
+        self._following = Following(
+            pairs=pairs,
+            registry=registry,
+            feed=feed,
+            clock=clock,
+            tracks=self._tracks,
+            begin=self._begin,
+            changed=self._tell_status,
+        )
+
+    @property
+    def instruments(self) -> Sequence[Instrument]:
+        """What is recorded at the moment."""
+        return list(self._tracks)
 
     async def prepare(self) -> Sequence[Instrument]:
         """Find out what will be recorded, and fix the units of what is new.
@@ -105,78 +115,41 @@ class Recording:
         tracks, everything.
 
         Raises:
+            FeedUnavailable: The source is away for now.
             FeedRejected: The source cannot be read.
             StoreUnavailable: The store is away.
         """
-        pairs = await self._registry.pairs()
-        described = await self._feed.instruments(pairs)
-        self.instruments = [await self._registry.register(instrument) for instrument in described]
-        tracked = {(pair.symbol, pair.market): frozenset(pair.streams) for pair in pairs}
-        for instrument in self.instruments:
-            plan = Plan(
-                streams=tracked.get((instrument.symbol, instrument.market), frozenset(Stream)),
-                timeframes=self._timeframes,
-                candle_s=self._settings.candle_interval_s,
-                publish_snapshot_s=self._publish_snapshot_s,
-                store_snapshot_s=self._settings.snapshot_interval_s,
-                aggregated=await self._stored_aggregated(instrument),
-            )
-            self._tracks[instrument] = Track(
-                instrument,
-                self._feed,
-                self._publisher,
-                self._buffer,
-                self.report,
-                plan=plan,
-                on_step=self._tell_status,
-                on_gap=self._repair.want if self._repair else lambda _: None,
-            )
-            if self._repair is not None:
-                await self._resume(self._tracks[instrument], self._repair)
+        await self._following.begin()
         return self.instruments
 
-    async def _stored_aggregated(self, instrument: Instrument) -> bool | None:
-        """Return whether the stored trades of an instrument are aggregated ones; `None` without any.
-
-        Those that stand in for single ones, with the id of their first match, do not count as such.
-        """
-        if self._repair is not None:
-            return False  # a live feed gives single trades, and goes on behind the last match that is stored
-        trade = await newest(self._store, TradeTick, instrument)
-        return None if trade is None else trade.first_match_id not in {None, trade.trade_id}
-
-    async def _resume(self, track: Track, repair: Repair) -> None:
-        """Let a track go on behind what is stored, and take up the gaps that an earlier run has left open."""
-        store, instrument = self._store, track.instrument
-        trade = await newest(store, TradeTick, instrument)
-        quote = await newest(store, QuoteTick, instrument)
-        async with aclosing(store.scan(Gap, instrument, 0, END_OF_TIME)) as found:
-            gaps = [gap async for gap in found if gap.state is not GapState.REPAIRED]
-        if quote is not None:
-            start = quote.ts_event - LOOK_BACK_NS
-            async with aclosing(store.scan(QuoteTick, instrument, start, END_OF_TIME)) as quotes:
-                updates = [one async for one in quotes]
-            track.resume_book(quote, [gap for gap in gaps if gap.stream is Stream.ORDERBOOK], updates)
-        if trade is not None:
-            starts = [one.period(trade.ts_event)[0] for one in self._timeframes]
-            start = min(trade.ts_event - LOOK_BACK_NS, *starts)
-            async with aclosing(store.scan(TradeTick, instrument, start, END_OF_TIME)) as trades:
-                recent = [one async for one in trades]
-            gaps = [gap for gap in gaps if gap.stream is Stream.TRADES]
-            unfilled = [OpenGap(gap, await self._unstored(gap)) for gap in gaps]
-            track.resume_trades(trade, unfilled, recent)
-            for gap in gaps:
+    async def _begin(self, instrument: Instrument, streams: frozenset[Stream]) -> None:
+        """Begin a track behind what is stored. With a history it goes on there, and takes up open gaps."""
+        repair = self._repair
+        ending = await read_ending(self._store, instrument, self._timeframes) if repair else None
+        # A live feed gives single trades, and goes on behind the last match that is stored.
+        aggregated = False if repair else await stored_aggregated(self._store, instrument)
+        plan = Plan(
+            streams=streams,
+            timeframes=self._timeframes,
+            candle_s=self._settings.candle_interval_s,
+            publish_snapshot_s=self._publish_snapshot_s,
+            store_snapshot_s=self._settings.snapshot_interval_s,
+            aggregated=aggregated,
+            goes_on=repair is not None,
+        )
+        track = self._tracks[instrument] = Track(
+            instrument,
+            self._feed,
+            self._publisher,
+            self._buffer,
+            self.report,
+            plan=plan,
+            on_step=self._tell_status,
+            on_gap=repair.want if repair else lambda _: None,
+        )
+        if repair and ending:
+            for gap in resume(track, ending):
                 repair.want(gap)
-
-    async def _unstored(self, gap: Gap) -> Sequence[tuple[int, int]]:
-        """Return what of a gap is not in the store: a run that was killed may have stored a part."""
-        missing = MissingIds(gap.first_id, gap.last_id)
-        if gap.state is GapState.OPEN:
-            stored = self._store.scan(TradeTick, gap.instrument, gap.start, gap.end + 1)
-            async with aclosing(stored) as trades:
-                async for trade in trades:
-                    missing.take(trade)
-        return missing.ranges
 
     async def run(self, stop: asyncio.Event) -> Report:
         """Record until the feed ends or ``stop`` is set; then store what is still on its way.
@@ -188,21 +161,24 @@ class Recording:
         reading = asyncio.create_task(self._read())
         housekeeping = asyncio.create_task(self._keep_house())
         repairing = asyncio.create_task(self._repair.run() if self._repair else _nothing())
+        following = asyncio.create_task(self._following.run())
         writers = [asyncio.create_task(self.keeping.write()) for _ in range(self._settings.writers)]
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait(
-                {reading, housekeeping, repairing, stopping, *writers}, return_when=asyncio.FIRST_COMPLETED
+                {reading, housekeeping, repairing, following, stopping, *writers},
+                return_when=asyncio.FIRST_COMPLETED,
             )
+            following.cancel()
             reading.cancel()
             repairing.cancel()
-            await asyncio.wait({reading, repairing})
+            await asyncio.wait({following, reading, repairing})
             self._buffer.close()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.flush_timeout_s):
                     await self.keeping.flushed(writers)
         finally:
-            tasks = [reading, housekeeping, repairing, stopping, *writers]
+            tasks = [reading, housekeeping, repairing, following, stopping, *writers]
             for task in tasks:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
@@ -211,7 +187,8 @@ class Recording:
             track.publish_open_candles()
             track.publish_book()
         self._tell_status()
-        self.report.late_for_candles = sum(track.late_for_candles for track in self._tracks.values())
+        tracks = (*self._tracks.values(), *self._following.left.values())
+        self.report.late_for_candles = sum(track.late_for_candles for track in tracks)
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -251,7 +228,8 @@ class Recording:
         }
 
     def _tell_dropped(self, instrument: Instrument, stream: Stream, dropped: DroppedRange) -> None:
-        self._tracks[instrument].dropped(stream, dropped)
+        track = self._tracks.get(instrument) or self._following.left[instrument]
+        track.dropped(stream, dropped)
 
     def _tell_status(self) -> None:
         self._publisher.publish_status(self.status())
@@ -279,22 +257,24 @@ class Recording:
             self._held = False
 
     def _take(self, event: MarketEvent) -> None:
-        if isinstance(event, TradeTick):
-            self._tracks[event.instrument].trade(event)
-        elif isinstance(event, QuoteTick):
-            self._tracks[event.instrument].quote(event)
-        elif isinstance(event, BookSnapshot):
-            self._tracks[event.instrument].snapshot(event)
-        elif isinstance(event, BadFrame):
+        if isinstance(event, BadFrame):
             self.report.skip(event)
-        else:
+        elif isinstance(event, Disconnect):
             self._disconnect(event)
+        elif track := self._tracks.get(event.instrument):
+            if isinstance(event, TradeTick):
+                track.trade(event)
+            elif isinstance(event, QuoteTick):
+                track.quote(event)
+            else:
+                track.snapshot(event)
 
     def _disconnect(self, event: Disconnect) -> None:
         self.report.disconnects += 1
         log.warning("the connection was lost: %s", event.reason)
         for instrument in event.instruments:
-            self._tracks[instrument].disconnect(event.ts_recv, event.reason)
+            if instrument in self._tracks:
+                self._tracks[instrument].disconnect(event.ts_recv, event.reason)
 
     async def _keep_house(self) -> None:
         """Give newcomers the books at once, and tell everybody once a second how things are."""

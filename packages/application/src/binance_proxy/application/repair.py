@@ -258,8 +258,8 @@ class Repair:
 
     async def _compare(self, instrument: Instrument, track: Track) -> None:
         """Find out whether the exchange has trades behind the newest that came."""
-        if track.last_trade_id is None:
-            return  # nothing was ever recorded, so nothing is missing
+        if track.last_trade_id is None or not track.takes_trades:
+            return  # nothing was ever recorded, or is wanted now, so nothing is missing
         ids = await self._history.ids(instrument, track.traded_until, END_OF_TIME)
         if ids is None or ids[1] <= track.last_trade_id:
             return
@@ -267,7 +267,7 @@ class Repair:
         if ids[1] > track.last_trade_id:
             async with aclosing(self._history.trades(instrument, ids[1], ids[1])) as pages:
                 async for trades in pages:
-                    for trade in trades:
+                    for trade in trades if track.takes_trades else ():
                         track.venue_has(trade)
 
 

@@ -47,6 +47,8 @@ class Plan:
     """Between two whole books in the store."""
     aggregated: bool | None = None
     """Whether the trades that are stored are aggregated ones; the other kind would count matches twice."""
+    goes_on: bool = False
+    """Whether what is missed of a stream in a pause is looked for; else it begins anew behind the pause."""
 
 
 class Track:
@@ -75,11 +77,13 @@ class Track:
         self._put = buffer.put
         self._report = report
         self._on_step = on_step
-        self._takes_trades = Stream.TRADES in plan.streams
+        self._goes_on = plan.goes_on
+        self.takes_trades = Stream.TRADES in plan.streams
+        """False while trades are passed over."""
         self._takes_book = Stream.ORDERBOOK in plan.streams
         self._on_gap = on_gap
-        self._trade_ids = Continuity(instrument, Stream.TRADES, report, self._tell)
-        self._update_ids = Continuity(instrument, Stream.ORDERBOOK, report, self._tell)
+        self._trade_ids = self._fresh_ids(Stream.TRADES)
+        self._update_ids = self._fresh_ids(Stream.ORDERBOOK)
         self._missing_updates = False
         self._stale: StaleBook | None = None
         self._sync = BookSync()
@@ -114,6 +118,37 @@ class Track:
         if not self._takes_book:
             return "not tracked"
         return "in step" if self.in_step else "stale"
+
+    @property
+    def streams(self) -> frozenset[Stream]:
+        """What is taken of the instrument at the moment."""
+        taken = {Stream.TRADES: self.takes_trades, Stream.ORDERBOOK: self._takes_book}
+        return frozenset(stream for stream, takes in taken.items() if takes)
+
+    def take_only(self, streams: frozenset[Stream], ts_recv: int) -> None:
+        """Take these streams from now on, and pass the others over; what stays is not disturbed.
+
+        A book that is taken no more is said to be stale; one that is taken again waits for a snapshot. Open
+        candles are published when their trades stop. What was missed when a stream comes again is a gap, as
+        it is behind a restart, if the plan says that it is looked for.
+        """
+        takes_trades, takes_book = Stream.TRADES in streams, Stream.ORDERBOOK in streams
+        if self.takes_trades and not takes_trades:
+            self.publish_open_candles()
+        elif takes_trades and not self.takes_trades and not self._goes_on:
+            self._trade_ids = self._fresh_ids(Stream.TRADES)
+        self.takes_trades = takes_trades
+        if self._takes_book and not takes_book:
+            self._sync = BookSync()
+            self._silent_since = 0
+            self._tell_stale(ts_recv, f"the order book of {self.instrument.name} is not recorded any more")
+            self._give_up_updates()
+        elif takes_book and not self._takes_book:
+            if not self._goes_on:
+                self._update_ids = self._fresh_ids(Stream.ORDERBOOK)
+            self._feed.resync(self.instrument)
+        self._takes_book = takes_book
+        self._on_step()
 
     def resume_trades(self, newest: TradeTick, gaps: Iterable[OpenGap], recent: Sequence[TradeTick]) -> None:
         """Go on where an earlier run ended, so that trades that were missed since are found.
@@ -200,7 +235,7 @@ class Track:
 
     def trade(self, trade: TradeTick) -> None:
         """Take a trade."""
-        if not self._takes_trades:
+        if not self.takes_trades:
             return
         aggregated = trade.first_match_id is not None
         if aggregated is not self._aggregated:
@@ -285,7 +320,11 @@ class Track:
                 log.info("%s: the book is in step again", self.instrument.name)
             self._stale = None
             self._on_step()
-        if passed and self._missing_updates:  # no venue gives them again, and the book goes on without them
+        if passed:  # no venue gives what is missing again, and the book goes on without it
+            self._give_up_updates()
+
+    def _give_up_updates(self) -> None:
+        if self._missing_updates:
             self._missing_updates = False
             self._update_ids.give_up_all()
 
@@ -311,6 +350,9 @@ class Track:
             candle = fold.current()
             if candle is not None:
                 self._publish(candle)
+
+    def _fresh_ids(self, stream: Stream) -> Continuity:
+        return Continuity(self.instrument, stream, self._report, self._tell)
 
     def _begin_updates(self, first_id: int) -> None:
         """Let a hole between a snapshot and the very first update be found."""
@@ -372,6 +414,8 @@ class Track:
     def _close_candles(self, ts_event: int) -> None:
         """Close candles that no trade has closed, though the venue's clock is well past their end."""
         self._candles_close = ts_event + SECOND_NS
+        if not self.takes_trades:
+            return  # a candle may have trades that were passed over
         for fold in self._folds:
             for candle in fold.advance(ts_event - CANDLE_GRACE_NS):
                 self._publish(candle)

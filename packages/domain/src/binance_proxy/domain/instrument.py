@@ -29,6 +29,11 @@ class Stream(StrEnum):
     """Snapshots of the book and the updates between them."""
 
 
+def is_symbol(text: str) -> bool:
+    """Return true for base and quote asset, upper case: ``ETH/USDT``."""
+    return _SYMBOL.fullmatch(text) is not None
+
+
 class Instrument(Struct, frozen=True, gc=False, kw_only=True, cache_hash=True):
     """One pair on one market of one venue, with the units that its numbers are held in.
 
@@ -54,7 +59,7 @@ class Instrument(Struct, frozen=True, gc=False, kw_only=True, cache_hash=True):
 
     def __post_init__(self) -> None:
         """Refuse a symbol that could not be told apart, or a precision that no number would fit."""
-        if not _SYMBOL.fullmatch(self.symbol):
+        if not is_symbol(self.symbol):
             raise TickRejected(f"{self.symbol!r} is not a symbol such as ETH/USDT")
         if not (0 <= self.price_precision <= 18 and 0 <= self.size_precision <= 18):
             raise TickRejected(f"{self.symbol}: precisions lie between 0 and 18")

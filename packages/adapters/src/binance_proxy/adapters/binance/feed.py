@@ -117,7 +117,10 @@ class BinanceFeed:
             self._session.resync(instrument)
 
     def follow(self, instruments: Sequence[Instrument]) -> None:
-        """Change what the open stream is about; the connections stay. Returns at once."""
+        """Give these from now on, and no others; the connections stay. Returns at once.
+
+        Does nothing if no stream is being read.
+        """
         if self._session is not None:
             self._session.follow([one for one in instruments if self._can_carry(one)])
 
@@ -152,10 +155,11 @@ class _Session:
         """Carry exactly these from now on."""
         known = {*self._carrier, *self._left, *instruments}
         self._frames = BinanceFrames(Market.SPOT, known)
+        levels = levels_for(self._care.snapshot_levels, len(instruments), self._care.weight_share)
         if self._snapshots is None:
-            levels = levels_for(self._care.snapshot_levels, len(instruments), self._care.weight_share)
             pause_s = min(self._care.longest_pause_s, BOOK_PAUSE_S)
             self._snapshots = Snapshots(self._rest, levels, pause_s, self)
+        self._snapshots.levels = levels
         gone = set(self._carrier) - set(instruments)
         self._snapshots.forget(gone)
         for instrument in gone:
@@ -193,7 +197,8 @@ class _Session:
                     break
                 if type(entry) is not tuple:
                     for turned in self._turn(entry):
-                        yield turned
+                        if self._is_followed(turned):
+                            yield turned
                     continue
                 connection, line, raw, ts_recv = entry
                 event = self._decode(raw, ts_recv, line)
@@ -203,7 +208,8 @@ class _Session:
                     awaited[event.instrument].set()
                 if line is not connection.line or connection.moving is not None:
                     for moved in self._while_moving(connection, line, event):
-                        yield moved
+                        if self._is_followed(moved):
+                            yield moved
                     continue
                 yield event
             else:
@@ -218,6 +224,10 @@ class _Session:
         if self._left and event is not None and event.instrument in self._left:
             return None
         return event
+
+    def _is_followed(self, event: MarketEvent) -> bool:
+        """Say whether an event that has waited is still wanted."""
+        return isinstance(event, Disconnect | BadFrame) or event.instrument not in self._left
 
     def _turn(self, entry: Any) -> Sequence[MarketEvent]:  # noqa: ANN401  one of three kinds of entries
         """Take an entry that is no frame."""

@@ -56,8 +56,9 @@ class Snapshots:
         """Ask for so many levels on each side, with growing pauses where books are wanted often."""
         self.awaited: dict[Instrument, asyncio.Event] = {}
         """Of these the reader is to say when an update has come, by setting the event."""
+        self.levels = levels
+        """How many are asked for on each side; may be changed."""
         self._rest = rest
-        self._levels = levels
         self._longest_pause_s = longest_pause_s
         self._reader = reader
         self._fetching: dict[Instrument, asyncio.Task[None]] = {}
@@ -121,7 +122,7 @@ class Snapshots:
             try:
                 async with self._turn:
                     code = (await self._rest.listing(instrument.symbol)).code
-                    return await self._rest.depth(code, self._levels)
+                    return await self._rest.depth(code, self.levels)
             except FeedUnavailable as error:
                 log.warning("there is no book of %s yet, trying again: %s", instrument.name, error)
             except FeedRejected as error:

@@ -125,6 +125,9 @@ class CaptureFeed:
     def resync(self, instrument: Instrument) -> None:
         """Do nothing: a file has the snapshots that it has."""
 
+    def follow(self, instruments: Sequence[Instrument]) -> None:
+        """Do nothing: a file has the instruments that it has."""
+
     async def _check(self, path: Path) -> Soundness:
         try:
             return await asyncio.to_thread(check, path)

@@ -16,8 +16,8 @@ from binance_proxy.adapters.ccxt.patience import patient
 from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.ccxt.watch import Watch, Watched
 from binance_proxy.application.ports import Clock, FeedRejected, FeedUnavailable, TrackedPair
-from binance_proxy.domain.instrument import Instrument, Market
-from binance_proxy.domain.tick import Disconnect, MarketEvent
+from binance_proxy.domain.instrument import Instrument, Market, Stream
+from binance_proxy.domain.tick import BadFrame, Disconnect, MarketEvent
 
 INBOX = 1_000
 """Batches that may wait to be read; each is what one look has found."""
@@ -42,6 +42,9 @@ class UnifiedFeed:
         self._longest_pause_s = longest_pause_s
         self._markets: Sequence[Mapping[str, Any]] = ()
         self._books: dict[Instrument, WatchedBook] = {}
+        self._is_read = False
+        self._wanted = asyncio.Event()  # there is something to be watched
+        self._watching: Watch | None = None
         self._failing: set[Watched] = set()
         self._warned: set[tuple[str, Market]] = set()
         self._ts_recv = 0
@@ -79,32 +82,75 @@ class UnifiedFeed:
             FeedRejected: The exchange refuses all of the pairs, or does not stream at all. One that is
                 refused while others are not is a `Disconnect`, and nothing more comes of it.
         """
-        for instrument in instruments:
-            if instrument.venue not in {self._settings.exchange, MADE_UP}:
-                raise FeedRejected(
-                    f"{instrument.name} is not of {self._settings.exchange}: use the feed's own instruments"
-                )
+        self._refuse_others(instruments)
         self._books = {instrument: WatchedBook(instrument) for instrument in instruments}
         self._failing.clear()
-        while self._books:
-            inbox = Inbox(INBOX)
-            async with open_exchange(self._settings) as exchange:
-                watching = asyncio.create_task(self._watch(exchange, inbox))
-                try:
-                    while (batch := await self._next(inbox)) is not None:
-                        for event in batch:
-                            yield event
-                finally:
-                    watching.cancel()
-                    await asyncio.wait({watching})
-            if lost := self._lose_all():
-                yield lost
+        self._is_read = True
+        try:
+            while True:
+                await self._until_somebody_is_watched()
+                inbox = Inbox(INBOX)
+                async with open_exchange(self._settings) as exchange:
+                    watching = asyncio.create_task(self._watch(exchange, inbox))
+                    try:
+                        while (batch := await self._next(inbox)) is not None:
+                            for event in batch:
+                                if self._is_watched(event):
+                                    yield event
+                    finally:
+                        watching.cancel()
+                        await asyncio.wait({watching})
+                        self._watching = None
+                if lost := self._lose_all():
+                    yield lost
+        finally:
+            self._is_read = False
 
     def resync(self, instrument: Instrument) -> None:
         """Let a snapshot come with the next change of the book. Does nothing if it is not being streamed."""
         book = self._books.get(instrument)
         if book is not None:
             book.ask()
+
+    def follow(self, instruments: Sequence[Instrument]) -> None:
+        """Give these from now on, and no others; the connection stays. Returns at once.
+
+        What is watched no more may go on to come from the exchange until the next connection; it is dropped.
+        Does nothing if no stream is being read.
+
+        Raises:
+            FeedRejected: An instrument belongs to another venue.
+        """
+        if not self._is_read:
+            return
+        self._refuse_others(instruments)
+        for gone in set(self._books) - set(instruments):
+            del self._books[gone]
+            self._failing -= {(gone, stream) for stream in Stream}
+        for instrument in instruments:
+            self._books.setdefault(instrument, WatchedBook(instrument))
+        if self._watching is not None:
+            self._watching.follow(self._books)
+        self._wanted.set()
+
+    def _refuse_others(self, instruments: Sequence[Instrument]) -> None:
+        for instrument in instruments:
+            if instrument.venue not in {self._settings.exchange, MADE_UP}:
+                raise FeedRejected(
+                    f"{instrument.name} is not of {self._settings.exchange}: use the feed's own instruments"
+                )
+
+    def _is_watched(self, event: MarketEvent) -> bool:
+        """Say whether an event that has waited is still wanted."""
+        if isinstance(event, BadFrame):
+            return True
+        about = event.instruments if isinstance(event, Disconnect) else (event.instrument,)
+        return not self._books.keys().isdisjoint(about)
+
+    async def _until_somebody_is_watched(self) -> None:
+        while not self._books:
+            self._wanted.clear()
+            await self._wanted.wait()
 
     async def _watch(self, exchange: Any, inbox: Inbox) -> None:  # noqa: ANN401  ccxt has no types
         """Fill the inbox until cancelled; what ends it is for the reader to meet."""
@@ -120,6 +166,7 @@ class UnifiedFeed:
                 failing=self._failing,
                 longest_pause_s=self._longest_pause_s,
             )
+            self._watching = watch
             await watch.run(self._books)
         except Exception as error:  # noqa: BLE001  whatever it is, nobody else would hear of it
             inbox.fail(error)

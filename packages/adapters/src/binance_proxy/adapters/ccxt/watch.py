@@ -46,6 +46,9 @@ class Watch:
         self._now = now
         self._failing = failing
         self._longest_pause_s = longest_pause_s
+        self._group: asyncio.TaskGroup | None = None
+        self._watching: dict[WatchedBook, asyncio.Task[None]] = {}
+        self._refused: asyncio.Future[FeedRejected] = asyncio.get_running_loop().create_future()
 
     async def run(self, books: Mapping[Instrument, WatchedBook]) -> None:
         """Watch the trades and the book of each instrument until cancelled.
@@ -55,21 +58,30 @@ class Watch:
         Raises:
             FeedRejected: The exchange refuses all of them.
         """
-        refusals: list[FeedRejected] = []
         try:
-            async with asyncio.TaskGroup() as group:
-                for book in books.values():
-                    group.create_task(self._watch(book, refusals))
+            async with asyncio.TaskGroup() as self._group:
+                self.follow(books)
+                raise await self._refused
         except ExceptionGroup as group_error:
             raise _first(group_error) from group_error
         finally:
+            self._group = None
             for attempt in self._attempts:
                 attempt.cancel()
-        if refusals:
-            raise refusals[0]
 
-    async def _watch(self, book: WatchedBook, refusals: list[FeedRejected]) -> None:
+    def follow(self, books: Mapping[Instrument, WatchedBook]) -> None:
+        """Watch these from now on, and no others. Does nothing before `run` and after it."""
+        if self._group is None:
+            return
+        for book in set(self._watching) - set(books.values()):
+            self._watching.pop(book).cancel()
+        for book in books.values():
+            if book not in self._watching:
+                self._watching[book] = self._group.create_task(self._watch(book))
+
+    async def _watch(self, book: WatchedBook) -> None:
         """Watch one instrument until it is refused."""
+        self._forget_trades(book)  # of a time in which it was not watched
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._repeat(book, Stream.TRADES, self._trades))
@@ -77,8 +89,10 @@ class Watch:
         except* FeedRejected as refused:
             error = _first(refused)
             assert isinstance(error, FeedRejected)  # noqa: S101  nothing else is caught
-            refusals.append(error)
             self._refuse(book, error)
+            others = (task for one, task in self._watching.items() if one is not book)
+            if all(task.done() for task in others) and not self._refused.done():
+                self._refused.set_result(error)
 
     async def _repeat(self, book: WatchedBook, stream: Stream, look: _Look) -> None:
         watched = book.instrument, stream
@@ -111,9 +125,7 @@ class Watch:
         symbol = book.instrument.symbol
         found = await self._answer(self._exchange.watch_trades(symbol))
         ts_recv = self._now()
-        cache = (self._exchange.trades or {}).get(symbol)
-        if cache is not None:
-            cache.clear()  # all that is in it was returned; it would be copied at every look
+        self._forget_trades(book)  # all of them were returned; they would be copied at every look
         events: list[MarketEvent] = []
         if len(found) >= TRADES_LIMIT:
             book.lose_step()
@@ -124,6 +136,11 @@ class Watch:
             except FrameRejected as error:
                 events.append(self._bad(error, Stream.TRADES, ts_recv))
         return events
+
+    def _forget_trades(self, book: WatchedBook) -> None:
+        cache = (self._exchange.trades or {}).get(book.instrument.symbol)
+        if cache is not None:
+            cache.clear()
 
     async def _book(self, book: WatchedBook) -> Sequence[MarketEvent]:
         state = await self._answer(self._exchange.watch_order_book(book.instrument.symbol))

@@ -1,23 +1,61 @@
 """Tracked pairs and instruments, in memory."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 
-from binance_proxy.application.ports import TrackedPair
-from binance_proxy.domain.instrument import Instrument, Market
+from binance_proxy.application.ports import StoreRejected, TrackedPair
+from binance_proxy.domain.instrument import Instrument, Market, Stream, is_symbol
 
 DEFAULT_PAIRS = (TrackedPair(symbol="ETH/USDT"), TrackedPair(symbol="SOL/USDT"))
 
 
 class MemoryRegistry:
-    """A `PairRegistry` that lasts as long as the object."""
+    """A `PairRegistry` and `InstrumentRegistry` that lasts as long as the object."""
 
     def __init__(self, pairs: Sequence[TrackedPair] = DEFAULT_PAIRS) -> None:
-        self._pairs = list(pairs)
+        self._pairs = {(pair.symbol, pair.market): pair for pair in pairs}
+        self._listeners: set[asyncio.Event] = set()
         self._instruments: dict[tuple[str, Market, str], Instrument] = {}
 
     async def pairs(self) -> Sequence[TrackedPair]:
         """Return the tracked pairs by symbol: at first ETH/USDT and SOL/USDT."""
-        return sorted(self._pairs, key=lambda pair: (pair.symbol, pair.market))
+        return [self._pairs[name] for name in sorted(self._pairs)]
+
+    async def changes(self) -> AsyncGenerator[None]:
+        """Yield at the beginning, and whenever the tracked pairs may have changed."""
+        changed = asyncio.Event()
+        self._listeners.add(changed)
+        try:
+            while True:
+                changed.clear()
+                yield
+                await changed.wait()
+        finally:
+            self._listeners.remove(changed)
+
+    async def put(self, pair: TrackedPair) -> None:
+        """Track a pair, or change what is wanted of it.
+
+        Raises:
+            StoreRejected: The symbol is none such as ETH/USDT.
+        """
+        if not is_symbol(pair.symbol):
+            raise StoreRejected(f"{pair.symbol!r} is not a symbol such as ETH/USDT.")
+        streams = tuple(stream for stream in Stream if stream in pair.streams)
+        self._pairs[pair.symbol, pair.market] = TrackedPair(
+            symbol=pair.symbol, market=pair.market, enabled=pair.enabled, streams=streams
+        )
+        self._tell()
+
+    async def remove(self, symbol: str, market: Market) -> bool:
+        """Track a pair no more; return whether it was tracked."""
+        removed = self._pairs.pop((symbol, market), None)
+        self._tell()
+        return removed is not None
+
+    def _tell(self) -> None:
+        for changed in self._listeners:
+            changed.set()
 
     async def instruments(self) -> Sequence[Instrument]:
         """Return every instrument that was ever registered, by name."""

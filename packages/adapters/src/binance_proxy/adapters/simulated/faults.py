@@ -58,6 +58,11 @@ class FaultyLine:
         self._late.clear()
         self.is_down = False
 
+    def follow(self, instruments: Sequence[Instrument]) -> None:
+        """Carry these from now on, over the same connection. What it owed of others is lost."""
+        self._instruments = tuple(instruments)
+        self._late = {kind: tick for kind, tick in self._late.items() if kind[1] in self._instruments}
+
     def carry(self, ticks: Sequence[Tick]) -> list[Tick | Disconnect]:
         """Take the ticks of one round; return what arrives of them."""
         if not self._chances:

@@ -1,13 +1,15 @@
 """Tracked pairs and instruments, in PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import asyncpg
 from msgspec import Struct
 
+from binance_proxy.adapters.timescale.listen import notices
 from binance_proxy.adapters.timescale.session import Session
 from binance_proxy.application.ports import StoreRejected, TrackedPair
-from binance_proxy.domain.instrument import MICROSECOND_NS, Instrument, Market, Stream
+from binance_proxy.domain.instrument import MICROSECOND_NS, Instrument, Market, Stream, is_symbol
 
 PAIRS = """
 SELECT symbol, market, enabled, array(
@@ -17,6 +19,18 @@ SELECT symbol, market, enabled, array(
 FROM tracked_pairs p
 ORDER BY symbol, market
 """
+CHANNEL = "tracked_pairs"
+"""The triggers of the tables notify here."""
+PUT_PAIR = """
+INSERT INTO tracked_pairs (symbol, market, enabled) VALUES ($1, $2, $3)
+ON CONFLICT (symbol, market) DO UPDATE SET enabled = excluded.enabled
+"""
+PUT_STREAMS = """
+INSERT INTO tracked_pair_streams (symbol, market, stream) SELECT $1, $2, unnest($3::text[])
+ON CONFLICT DO NOTHING
+"""
+DROP_STREAMS = "DELETE FROM tracked_pair_streams WHERE (symbol, market) = ($1, $2) AND stream <> ALL ($3)"
+REMOVE_PAIR = "DELETE FROM tracked_pairs WHERE (symbol, market) = ($1, $2) RETURNING symbol"
 COLUMNS = (
     "instrument_id, venue, market, symbol, price_precision, size_precision, tick_size, step_size,"
     " time_resolution_ns"
@@ -40,7 +54,7 @@ class Recorded(Struct, frozen=True):
 
 
 class TimescaleRegistry:
-    """A `PairRegistry` in PostgreSQL.
+    """A `PairRegistry` and `InstrumentRegistry` in PostgreSQL.
 
     Instruments never change once they are there, so each is looked up once.
     """
@@ -62,6 +76,36 @@ class TimescaleRegistry:
             )
             for row in rows
         ]
+
+    async def changes(self) -> AsyncGenerator[None]:
+        """Yield after each connect, and whenever the tracked pairs may have changed. Never ends."""
+        async with aclosing(notices(self._session.alone, CHANNEL)) as heard:
+            async for _ in heard:
+                yield
+
+    async def put(self, pair: TrackedPair) -> None:
+        """Track a pair, or change what is wanted of it.
+
+        Raises:
+            StoreUnavailable: The store is away.
+            StoreRejected: The symbol is none such as ETH/USDT.
+        """
+        if not is_symbol(pair.symbol):
+            raise StoreRejected(f"{pair.symbol!r} is not a symbol such as ETH/USDT.")
+        name, streams = (pair.symbol, pair.market.value), [stream.value for stream in pair.streams]
+        async with self._session.transaction() as connection:
+            await connection.execute(PUT_PAIR, *name, pair.enabled)
+            await connection.execute(PUT_STREAMS, *name, streams)
+            await connection.execute(DROP_STREAMS, *name, streams)
+
+    async def remove(self, symbol: str, market: Market) -> bool:
+        """Track a pair no more; return whether it was tracked.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        async with self._session.transaction() as connection:
+            return await connection.fetchrow(REMOVE_PAIR, symbol, market.value) is not None
 
     async def instruments(self) -> Sequence[Instrument]:
         """Return every instrument that was ever registered, by name."""

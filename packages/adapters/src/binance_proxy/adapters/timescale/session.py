@@ -1,8 +1,10 @@
 """Connections to PostgreSQL, and transactions that end in time whatever becomes of the server."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import TypeAlias
 
 import asyncpg
 
@@ -11,6 +13,8 @@ from binance_proxy.adapters.timescale.errors import port_errors
 EPOCH_2000_US = 946_684_800_000_000
 """PostgreSQL counts microseconds from the year 2000."""
 
+Open: TypeAlias = Callable[[], AbstractAsyncContextManager[asyncpg.Connection]]
+
 
 class Session:
     """A pool of connections, used one transaction at a time.
@@ -18,7 +22,9 @@ class Session:
     Times go in and out as whole microseconds since 1970, so that none passes through a `datetime` or a float.
     """
 
-    def __init__(self, pool: asyncpg.Pool, limit_s: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, limit_s: float, alone: Open) -> None:
+        self.alone = alone
+        """Opens a connection outside of the pool, for whoever keeps one for himself."""
         self._pool = pool
         self._limit_s = limit_s
 
@@ -89,12 +95,34 @@ async def open_session(
             max_size=connections,
             timeout=connect_s,
             init=_count_time_from_1970,
-            server_settings={"application_name": "binance-proxy", "timezone": "UTC", "jit": "off"},
+            server_settings=_server_settings("binance-proxy"),
         )
     try:
-        yield Session(pool, limit_s)
+        yield Session(pool, limit_s, partial(_open_alone, url, connect_s))
     finally:
         pool.terminate()
+
+
+@asynccontextmanager
+async def _open_alone(url: str, connect_s: float) -> AsyncIterator[asyncpg.Connection]:
+    """Open one connection, and cut it at the end.
+
+    Raises:
+        StoreUnavailable: The server is away, or does not answer in time.
+        StoreRejected: The server refuses.
+    """
+    with port_errors():
+        connection = await asyncpg.connect(
+            url, timeout=connect_s, server_settings=_server_settings("binance-proxy-alone")
+        )
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+
+def _server_settings(name: str) -> dict[str, str]:
+    return {"application_name": name, "timezone": "UTC", "jit": "off"}  # compiling takes longer than we ask
 
 
 async def _count_time_from_1970(connection: asyncpg.Connection) -> None:
