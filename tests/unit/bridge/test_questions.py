@@ -32,5 +32,5 @@ async def test_the_newest_candles_are_counted_back_from_the_last_trade_to_1970_a
         instrument=ETH, ts_event=TS, ts_recv=TS, trade_id=1, price=100, size=1, aggressor=Side.BUY
     )
     await store.append([trade])
-    kept = Kept(store, registry, "memory")
+    kept = Kept(store, registry, registry, "memory")
     assert await _start_of_newest(kept, ETH, Timeframe(name), 2**62, limit) == start

@@ -6,11 +6,10 @@ Exit status: 0 done, 1 failed, 2 bad usage or configuration, 130 interrupted.
 import asyncio
 import signal
 import sys
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.markup import escape
@@ -19,23 +18,18 @@ from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.bridge import questions, upkeep
 from binance_proxy.bridge.backfill import Files, Task
 from binance_proxy.bridge.backfill import backfill as fill_back
-from binance_proxy.bridge.load import Loaded, environment, load_config
+from binance_proxy.bridge.options import COMMON, Common, Json
+from binance_proxy.bridge.options import finish as _run
+from binance_proxy.bridge.pairs import pairs
 from binance_proxy.bridge.run import run as run_bridge
 from binance_proxy.bridge.sandbox import sandbox as run_sandbox
 from binance_proxy.bridge.status import status as ask_status
-from binance_proxy.bridge.terminal import LogFormat, err, ns, screen, set_up_log
+from binance_proxy.bridge.terminal import err, ns, screen
 from binance_proxy.bridge.watch import watch as watch_bridge
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.errors import BridgeError, ConfigError
 
-if sys.platform == "win32":
-    from asyncio import new_event_loop
-else:
-    from uvloop import new_event_loop
-
 FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
-
-Result = TypeVar("Result")
 
 app = App(
     name="bridge",
@@ -43,26 +37,6 @@ app = App(
     version=version("binance-proxy-bridge"),
     version_flags=["--version"],
 )
-
-
-@Parameter(name="*")
-@dataclass
-class Common:
-    """What every command takes."""
-
-    config: Path | None = None
-    """Read settings from this TOML file instead of ./bridge.toml."""
-    option: Annotated[
-        tuple[str, ...], Parameter(name=("--option", "-o"), negative=(), show_default=False)
-    ] = ()
-    """Set one setting, as key=value; may be given several times. `bridge config` lists all keys."""
-    log_format: LogFormat = LogFormat.CONSOLE
-    """How log lines look, on standard error."""
-
-    def load(self, *more: str) -> Loaded:
-        """Return the effective configuration."""
-        set_up_log(self.log_format)
-        return load_config(self.config, environment(), [*self.option, *more])
 
 
 @dataclass
@@ -96,11 +70,8 @@ class _FromFiles:
 
 
 Where = Annotated[_Where, Parameter(name="*")]
-Json = Annotated[bool, Parameter(name="--json", negative=(), show_default=False)]
-
 Feed = Literal["simulated", "capture", "ccxt", "binance"]
 
-COMMON = Common()
 ANYWHERE = _Where()
 NO_FILES = _FromFiles()
 
@@ -167,17 +138,7 @@ def psql(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)], commo
     return _run(upkeep.psql(common.load().config, arguments))
 
 
-@app.command
-def pairs(*, json: Json = False, common: Common = COMMON) -> None:
-    """Show which pairs are tracked, and what was recorded so far.
-
-    Example: bridge pairs --json
-
-    Args:
-        json: Print JSON.
-        common: Settings.
-    """
-    _run(questions.pairs(common.load().config, json=json))
+app.command(pairs)
 
 
 @app.command
@@ -453,11 +414,6 @@ def main() -> None:
 def _fail(error: Exception, status: int) -> int:
     err.print(f"[bold red]bridge:[/] {escape(str(error))}")
     return status
-
-
-def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(work)
 
 
 def _range(start: str | None, end: str | None) -> tuple[int | None, int]:

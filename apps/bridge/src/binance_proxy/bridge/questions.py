@@ -1,4 +1,4 @@
-"""``bridge pairs``, ``trades``, ``candles``, ``book`` and ``gaps``: what is in the store."""
+"""``bridge trades``, ``candles``, ``book`` and ``gaps``: what is in the store."""
 
 import itertools
 from collections.abc import AsyncIterator, Sequence
@@ -34,28 +34,6 @@ class NothingStored(BridgeError):
     """There is nothing in the store that could answer."""
 
 
-async def pairs(config: Config, *, json: bool) -> None:
-    """Show which pairs are tracked, and which instruments were recorded so far."""
-    async with _kept(config, "bridge pairs") as kept:
-        tracked = await kept.registry.pairs()
-        recorded = await kept.registry.instruments()
-    if json:
-        print_json({"tracked": tracked, "recorded": recorded})
-        return
-    table = _table("tracked pair", "market", "streams", "enabled")
-    for pair in tracked:
-        table.add_row(pair.symbol, pair.market, ", ".join(pair.streams), "yes" if pair.enabled else "no")
-    out.print(table)
-    out.print()
-    table = _table("recorded", "venue", "market", "decimals of price", "of size", "of time")
-    for one in recorded:
-        resolution = "ms" if one.time_resolution_ns >= 1_000_000 else "µs"
-        table.add_row(
-            one.symbol, one.venue, one.market, str(one.price_precision), str(one.size_precision), resolution
-        )
-    out.print(table if recorded else "nothing was recorded yet: `bridge run` does")
-
-
 async def trades(
     config: Config,
     pick: Pick,
@@ -66,13 +44,13 @@ async def trades(
     json: bool,
 ) -> None:
     """Show the newest trades of a range, oldest first."""
-    async with _kept(config, "bridge trades") as kept:
+    async with open_kept(config, "bridge trades") as kept:
         instrument = await _instrument(kept, pick)
         found = await _newest(kept, TradeTick, instrument, start, end, limit)
     if json:
         print_json([_trade(trade) for trade in found])
         return
-    table = _table("time (UTC)", "trade id", "price", "size", "aggressor")
+    table = table_of("time (UTC)", "trade id", "price", "size", "aggressor")
     for trade in found:
         shown = _trade(trade)
         table.add_row(
@@ -92,7 +70,7 @@ async def candles(
     json: bool,
 ) -> None:
     """Show the newest candles of a range, oldest first."""
-    async with _kept(config, "bridge candles") as kept:
+    async with open_kept(config, "bridge candles") as kept:
         instrument = await _instrument(kept, pick)
         if start is None:
             start = await _start_of_newest(kept, instrument, timeframe, end, limit)
@@ -101,7 +79,7 @@ async def candles(
     if json:
         print_json([_candle(candle) for candle in found])
         return
-    table = _table("start (UTC)", "open", "high", "low", "close", "volume", "vwap", "trades", "")
+    table = table_of("start (UTC)", "open", "high", "low", "close", "volume", "vwap", "trades", "")
     for candle in found:
         shown = _candle(candle)
         numbers = (str(shown[name]) for name in ("open", "high", "low", "close", "volume", "vwap", "trades"))
@@ -111,7 +89,7 @@ async def candles(
 
 async def book(config: Config, pick: Pick, *, levels: int, json: bool) -> None:
     """Show the order book as it was at the newest stored update."""
-    async with _kept(config, "bridge book") as kept:
+    async with open_kept(config, "bridge book") as kept:
         instrument = await _instrument(kept, pick)
         try:
             found = await latest_book(kept.store, instrument)
@@ -139,7 +117,7 @@ async def book(config: Config, pick: Pick, *, levels: int, json: bool) -> None:
 
 async def gaps(config: Config, pick: Pick | None, *, json: bool) -> None:
     """Show the known holes in what was recorded, of one pair or of all."""
-    async with _kept(config, "bridge gaps") as kept:
+    async with open_kept(config, "bridge gaps") as kept:
         instruments = await kept.registry.instruments()
         if pick is not None:
             instruments = [await _instrument(kept, pick)]
@@ -150,7 +128,7 @@ async def gaps(config: Config, pick: Pick | None, *, json: bool) -> None:
     if not found:
         out.print("no gaps")
         return
-    table = _table("found (UTC)", "instrument", "stream", "first id", "last id", "ids", "state")
+    table = table_of("found (UTC)", "instrument", "stream", "first id", "last id", "ids", "state")
     for gap in found:
         ids = f"{gap.last_id - gap.first_id + 1:,}"
         table.add_row(
@@ -166,7 +144,8 @@ async def gaps(config: Config, pick: Pick | None, *, json: bool) -> None:
 
 
 @asynccontextmanager
-async def _kept(config: Config, owner: str) -> AsyncIterator[Kept]:
+async def open_kept(config: Config, owner: str) -> AsyncIterator[Kept]:
+    """Open the store that is configured, beside a bridge that runs, perhaps."""
     container = Container(config=config, owner=owner, attach=True)
     async with container.store() as kept:
         yield kept
@@ -283,7 +262,7 @@ def _levels(levels: Levels, instrument: Instrument) -> list[tuple[str, str]]:
 def _print_book(found: OrderBook, bids: Levels, asks: Levels) -> None:
     one = found.instrument
     out.print(f"[bold]{one.symbol}[/] on {one.venue} {one.market}, {utc(found.ts_event)} UTC")
-    table = _table("bid size", "bid", "ask", "ask size")
+    table = table_of("bid size", "bid", "ask", "ask size")
     for bid, ask in itertools.zip_longest(_levels(bids, one), _levels(asks, one), fillvalue=("", "")):
         table.add_row(bid[1], f"[green]{bid[0]}[/]", f"[red]{ask[0]}[/]", ask[1])
     out.print(table)
@@ -295,7 +274,8 @@ def _print_book(found: OrderBook, bids: Levels, asks: Levels) -> None:
         )
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
+    """Return an empty table. What is no number stands on the left."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         right = column not in {"", "time (UTC)", "start (UTC)", "aggressor", "tracked pair", "recorded"}

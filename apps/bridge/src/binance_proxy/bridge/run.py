@@ -89,13 +89,15 @@ async def _open(config: Config, stack: AsyncExitStack) -> Recording:
             publish_snapshot_s=config.publish.snapshot_interval_s,
             spool=kept.spool,
         )
-        if not await _patient(recording.prepare, FeedUnavailable, "the exchange")():
-            raise FeedRejected(_nothing_to_record(config))
+        found = await _patient(recording.prepare, FeedUnavailable, "the exchange")()
+        if not found and config.feed.use == "capture":
+            raise FeedRejected(
+                "there is nothing to record in feed.capture.paths: no frame of a known pair at their beginning"
+            )
         return recording
 
-    return await _patient(
-        prepare, away, where
-    )()  # each time anew, for what has been looked up may be out of date
+    # Each time anew, for what has been looked up may be out of date.
+    return await _patient(prepare, away, where)()
 
 
 async def _drain(spool: SpooledStore) -> None:
@@ -130,26 +132,22 @@ def _patient(
     )(act)
 
 
-def _nothing_to_record(config: Config) -> str:
-    if config.feed.use == "capture":
-        return "there is nothing to record in feed.capture.paths: no frame of a known pair at their beginning"
-    if config.feed.use == "simulated":
-        return "there is nothing to record: no pair in the table tracked_pairs is enabled"
-    return (
-        f"there is nothing to record: the feed {config.feed.use} gives no pair that is enabled in the table"
-        " tracked_pairs; `bridge pairs` shows them"
-    )
-
-
 def _announce(config: Config, recording: Recording) -> None:
-    names = ", ".join(f"{one.symbol} ({one.market})" for one in recording.instruments)
+    names = ", ".join(f"{one.symbol} ({one.market})" for one in recording.instruments) or "nothing yet"
     venues = {one.venue for one in recording.instruments} - {config.feed.use}
     source = config.feed.use + (f" ({', '.join(sorted(venues))})" if venues else "")
     err.print(f"recording     [bold]{escape(names)}[/] from [bold]{escape(source)}[/]")
     err.print(f"publishing    {config.publish.json.bind} (JSON), {config.publish.msgpack.bind} (MessagePack)")
-    for title, way in zip(("look", "", ""), _ways_to_look(config, recording.instruments[0]), strict=True):
-        err.print(f"[dim]{title:13} {escape(way)}[/]")
+    if recording.instruments:
+        for title, way in zip(("look", "", ""), _ways_to_look(config, recording.instruments[0]), strict=True):
+            err.print(f"[dim]{title:13} {escape(way)}[/]")
+    else:
+        err.print(f"waiting       [bold]until a pair is tracked[/]: {escape(_way_to_track(config))}")
     err.print("[dim]stop          Ctrl-C[/]")
+
+
+def _way_to_track(config: Config) -> str:
+    return f"{_bridge()} pairs add BTC/USDT{_data_dir(config)}"
 
 
 def _ways_to_look(config: Config, instrument: Instrument) -> list[str]:
@@ -160,15 +158,24 @@ def _ways_to_look(config: Config, instrument: Instrument) -> list[str]:
     if instrument.market is not Market.SPOT:
         which += f" --market {instrument.market}"
     default = Config()
-    where = "" if config.data_dir == default.data_dir else f" -o data_dir={config.data_dir}"
+    where = _data_dir(config)
     address = config.publish.json.bind
     listen = "" if address == default.publish.json.bind else f" --address {address}"
-    bridge = "uv run bridge" if "UV" in environment() else "bridge"  # as it was typed
+    bridge = _bridge()
     return [
         f"{bridge} watch {which}{listen}",
         f"{bridge} trades {which}{where}",
         f"{bridge} candles {which}{where}",
     ]
+
+
+def _bridge() -> str:
+    """Return the program as it was typed."""
+    return "uv run bridge" if "UV" in environment() else "bridge"
+
+
+def _data_dir(config: Config) -> str:
+    return "" if config.data_dir == Config().data_dir else f" -o data_dir={config.data_dir}"
 
 
 @contextmanager
