@@ -4,6 +4,7 @@ A feed's own test file subclasses `MarketFeedContract` and gives `feed` and `wan
 feeds in special states; whoever can bring one about gives it, and the test of that sentence runs.
 """
 
+import asyncio
 import inspect
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -15,6 +16,7 @@ from binance_proxy.application.ports import FeedRejected, MarketFeed, TrackedPai
 from binance_proxy.domain.instrument import Instrument, Market
 from binance_proxy.domain.tick import BadFrame, BookSnapshot, Disconnect, MarketEvent, QuoteTick, TradeTick
 
+PATIENCE_S = 60.0
 UNKNOWN = Instrument(venue="nowhere", market=Market.SPOT, symbol="NO/SUCH")
 
 
@@ -38,6 +40,8 @@ class MarketFeedContract:
     """False for a source that has none to give when it is asked."""
     enough = 300
     """So many events show what there is to see, and the feed has more than that."""
+    loses = False
+    """True for a source whose line is so bad that ticks are missing anyway."""
 
     @pytest.fixture
     def feed(self) -> MarketFeed:
@@ -101,6 +105,12 @@ class MarketFeedContract:
         described = await feed.instruments([absent, *wanted])
         assert absent.symbol not in {instrument.symbol for instrument in described}
         assert set(described) == set(await feed.instruments(wanted))
+
+    async def test_a_source_that_could_have_had_a_pair_warns_and_names_it(
+        self, feed: MarketFeed, absent: TrackedPair, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await feed.instruments([absent])
+        assert self.fixed_content or absent.symbol in caplog.text
 
     async def test_a_source_that_cannot_be_read_at_all_is_rejected_with_a_reason(
         self, unreadable: MarketFeed, wanted: Sequence[TrackedPair]
@@ -216,3 +226,94 @@ class MarketFeedContract:
             for _ in range(self.enough // 2):
                 event = await anext(stream)
                 assert not isinstance(event, BookSnapshot) or event.instrument != UNKNOWN
+
+    async def test_follow_lets_the_stream_give_these_and_no_others(
+        self, feed: MarketFeed, wanted: Sequence[TrackedPair]
+    ) -> None:
+        if self.fixed_content:
+            pytest.skip("this source gives what it holds")
+        instruments = await feed.instruments(wanted)
+        gone, *kept = instruments
+        seen: set[Instrument] = set()
+        async with asyncio.timeout(PATIENCE_S), aclosing(feed.stream(instruments)) as stream:
+            while seen != set(instruments):
+                seen |= about(await anext(stream))
+            feed.follow(kept)
+            for _ in range(self.enough // 2):
+                assert gone not in about(await anext(stream))
+
+    async def test_follow_brings_a_snapshot_of_what_is_new_soon_and_disturbs_nobody(
+        self, feed: MarketFeed, wanted: Sequence[TrackedPair]
+    ) -> None:
+        if self.fixed_content:
+            pytest.skip("this source gives what it holds")
+        first, new, *_ = await feed.instruments(wanted)
+        ids: list[int] = []
+        for_good: list[MarketEvent] = []
+        async with asyncio.timeout(PATIENCE_S), aclosing(feed.stream([first])) as stream:
+            for followed in ([first], [first, new], [first], [new, first]):
+                feed.follow(followed)
+                awaited = set(followed)
+                trades = 0
+                while awaited or trades < 5:
+                    event = await anext(stream)
+                    for_good.append(event)
+                    if isinstance(event, BookSnapshot) or (first in about(event) and ids):
+                        awaited -= about(event)
+                    if isinstance(event, TradeTick) and event.instrument == first:
+                        trades += 1
+                        ids.append(event.trade_id)
+        if not self.loses:
+            assert ids == list(range(ids[0], ids[0] + len(ids)))
+            assert not any(isinstance(event, Disconnect) for event in for_good)
+
+    async def test_a_stream_that_is_to_give_none_waits_until_it_is_to_give_some(
+        self, feed: MarketFeed, wanted: Sequence[TrackedPair]
+    ) -> None:
+        if self.fixed_content:
+            pytest.skip("this source gives what it holds")
+        instruments = await feed.instruments(wanted)
+        async with asyncio.timeout(PATIENCE_S), aclosing(feed.stream([])) as stream:
+            for _ in range(2):
+                coming = asyncio.ensure_future(anext(stream))
+                await asyncio.wait({coming}, timeout=0.05)
+                assert not coming.done()
+                feed.follow(instruments[:1])
+                event = await coming
+                while not isinstance(event, TradeTick | QuoteTick):
+                    event = await anext(stream)
+                assert event.instrument == instruments[0]
+                feed.follow([])
+
+    async def test_follow_returns_at_once_and_does_nothing_if_no_stream_is_being_read(
+        self, feed: MarketFeed, wanted: Sequence[TrackedPair]
+    ) -> None:
+        assert not inspect.iscoroutinefunction(feed.follow)
+        first, other, *_ = await feed.instruments(wanted)
+        feed.follow([other])
+        await read(feed, [first], 5)
+        feed.follow([other])
+        if not self.fixed_content:
+            given = set().union(*map(about, await read(feed, [first], 50)))
+            assert given == {first}
+
+    async def test_follow_does_nothing_if_the_source_has_a_fixed_content(
+        self, feed: MarketFeed, wanted: Sequence[TrackedPair]
+    ) -> None:
+        if not self.fixed_content:
+            pytest.skip("this source gives what is wanted")
+        instruments = await feed.instruments(wanted)
+        untouched = await read(feed, instruments, self.enough)
+        touched: list[MarketEvent] = []
+        async with aclosing(feed.stream(instruments)) as stream:
+            while len(touched) < self.enough:
+                touched.append(await anext(stream))
+                feed.follow([])
+        assert touched == untouched
+
+
+def about(event: MarketEvent) -> set[Instrument]:
+    """Return the instruments that an event is about."""
+    if isinstance(event, BadFrame):
+        return set()
+    return set(event.instruments) if isinstance(event, Disconnect) else {event.instrument}

@@ -48,6 +48,7 @@ class TestSimulatedFeed(MarketFeedContract):
 
 class TestSimulatedFeedOnABadLine(TestSimulatedFeed):
     faults = Faults(gap=0.05, duplicate=0.05, reorder=0.05, disconnect=0.01)
+    loses = True
 
 
 async def test_a_pair_that_is_not_enabled_is_not_wanted() -> None:

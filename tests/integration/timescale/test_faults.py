@@ -5,7 +5,6 @@ import contextlib
 import os
 import random
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 from contract.market_store import ETH, MS, T0, gap, quote, snapshot, trade
+from tcp_proxy import Proxy
 
 HERE = Path(__file__).parent
 TESTS = HERE.parents[1]
@@ -96,41 +96,6 @@ async def test_a_server_stopped_in_the_middle_is_unavailable_and_loses_nothing(
             assert await store.append(batch(appended)) in {0, 402}  # its commit may have come through
             assert await store.append(batch(appended)) == 0
             assert await counts(store) == [200 * (appended + 1)] * 2 + [appended + 1] * 2
-
-
-class Proxy:
-    """Forwards to a server until it is told to swallow everything, as a network that is cut does."""
-
-    def __init__(self, url: str) -> None:
-        self.target = urlsplit(url)
-        self.open = asyncio.Event()
-        self.open.set()
-        self.swallowed = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @contextlib.asynccontextmanager
-    async def run(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        parts = self.target
-        yield f"{parts.scheme}://{parts.username}:{parts.password}@127.0.0.1:{port}{parts.path}"
-        server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_connection(self.target.hostname, self.target.port)
-        for source, sink in ((reader, there[1]), (there[0], writer)):
-            self._tasks.add(asyncio.create_task(self._forward(source, sink)))
-
-    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError), contextlib.closing(sink):
-            while chunk := await source.read(65_536):
-                self.swallowed += not self.open.is_set()
-                await self.open.wait()
-                sink.write(chunk)
-                await sink.drain()
 
 
 async def test_a_server_that_does_not_answer_is_unavailable(database_url: str) -> None:
