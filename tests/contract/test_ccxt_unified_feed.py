@@ -211,7 +211,3 @@ async def test_one_pair_that_is_refused_does_not_end_the_others(sandboxes: Sandb
     assert {event.instrument for event in events if isinstance(event, TradeTick)} == set(instruments)
     with pytest.raises(FeedRejected, match="NO/SUCH"):
         await read(feed, [gone], 2)
-
-
-async def test_a_stream_of_nothing_ends(sandboxes: Sandboxes) -> None:
-    assert await read(await sandboxes.feed(), [], 1) == []
