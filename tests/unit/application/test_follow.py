@@ -297,6 +297,38 @@ async def test_an_exchange_that_is_away_is_asked_again_while_others_go_on(
     assert await bench.ids("ETH/USDT") == await bench.ids("BTC/USDT") == [1, 2]
 
 
+@pytest.mark.parametrize("change", ["removed", "paused"])
+@pytest.mark.parametrize("held", ["instruments", "register"])
+async def test_what_changes_while_a_pair_is_looked_up_holds(held: str, change: str) -> None:
+    asked, go = asyncio.Event(), asyncio.Event()
+    bench = Bench(ETH)
+    owner = bench.venue if held == "instruments" else bench.registry
+    answer = getattr(owner, held)
+
+    async def slowly(what: object) -> object:
+        if what:
+            asked.set()
+            await go.wait()
+        return await answer(what)
+
+    go.set()
+    setattr(owner, held, slowly)
+    async with bench.running():
+        go.clear()
+        await bench.put(BTC)
+        await asked.wait()
+        if change == "removed":
+            await bench.remove("BTC/USDT")
+        else:
+            await bench.put(replace(BTC, streams=TRADES))
+        go.set()
+        await bench.settle()
+        await bench.go_on(2)
+        books = {} if change == "removed" else {"BTC/USDT": "not tracked"}
+        assert bench.states == {"ETH/USDT": "in step", **books}
+        assert len(bench.venue.followed) == len(bench.states)
+
+
 async def test_a_pair_that_the_venue_does_not_have_is_asked_for_once() -> None:
     unknown = TrackedPair(symbol="NO/SUCH")
     async with Bench(ETH).running() as bench:

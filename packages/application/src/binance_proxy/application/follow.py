@@ -168,9 +168,9 @@ class Following:
         described = {_name(one): one for one in await self._feed.instruments(pairs)}
         self._note_in_vain(pair for pair in pairs if _name(pair) not in described)
         try:
-            for pair in pairs:
-                if _name(pair) in described:
-                    await self._enter(described[_name(pair)], pair)
+            for name, instrument in described.items():
+                if name in self._wanted:  # still, and perhaps otherwise than when the feed was asked
+                    await self._enter(instrument, self._wanted[name])
         finally:
             self._adjust()  # also to what was changed meanwhile
 
