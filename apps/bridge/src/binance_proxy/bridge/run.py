@@ -24,6 +24,9 @@ from binance_proxy.domain.instrument import Instrument, Market
 log = logging.getLogger(__name__)
 
 REFRESH_S = 0.25
+NOTHING_IN_CAPTURE = (
+    "there is nothing to record in feed.capture.paths: no frame of a known pair at their beginning"
+)
 LONGEST_PAUSE_S = 30.0
 """Between two attempts to reach an exchange or a database that is away."""
 
@@ -91,9 +94,7 @@ async def _open(config: Config, stack: AsyncExitStack) -> Recording:
         )
         found = await _patient(recording.prepare, FeedUnavailable, "the exchange")()
         if not found and config.feed.use == "capture":
-            raise FeedRejected(
-                "there is nothing to record in feed.capture.paths: no frame of a known pair at their beginning"
-            )
+            raise FeedRejected(NOTHING_IN_CAPTURE)
         return recording
 
     # Each time anew, for what has been looked up may be out of date.
