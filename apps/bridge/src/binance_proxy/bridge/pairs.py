@@ -14,7 +14,11 @@ from binance_proxy.bridge.terminal import out, print_json
 from binance_proxy.domain.errors import BridgeError, ConfigError
 from binance_proxy.domain.instrument import Market, Stream, is_symbol
 
-pairs = App(name="pairs", help="Show which pairs are tracked, or change that; a running bridge follows.")
+pairs = App(
+    name="pairs",
+    help="Show which pairs are tracked, or change that; a running bridge follows.\n\n"
+    "Example: bridge pairs add BTC/USDT",
+)
 
 Where = Annotated[str | None, Parameter(name="--market")]
 
