@@ -6,6 +6,10 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from binance_proxy.adapters.timescale.partitions import has_hypertables
+from binance_proxy.adapters.timescale.retention import Retention
+from binance_proxy.adapters.timescale.rollups import ContinuousAggregates, RolledTables, refresh
+from binance_proxy.adapters.timescale.session import open_session
 from binance_proxy.adapters.timescale.settings import Upkeep
 from binance_proxy.adapters.timescale.store import TimescaleStore, open_timescale
 from binance_proxy.application.ports import StoredEvent
@@ -105,16 +109,23 @@ async def test_a_late_trade_of_a_dropped_day_wipes_no_candle(
 async def test_a_day_with_stale_candles_is_not_dropped(
     database_url: str, sql: asyncpg.Connection, today: int
 ) -> None:
-    """Nobody may sum up while another process has the lock; so nothing may be dropped either."""
-    async with open_timescale(database_url) as store:
-        await store.append(of_days(today, 9))
-    await sql.execute("SELECT pg_advisory_lock($1)", 0x726F_6C6C_7570)
-    async with open_timescale(database_url, upkeep=Upkeep(keep_trades_days=5, **QUICK)) as store:
-        await asyncio.sleep(0.5)
-        assert await sql.fetchval("SELECT count(*) FROM dropped_days") == 0
-        assert len(await scan(store, TradeTick)) == 72
-        await sql.execute("SELECT pg_advisory_unlock($1)", 0x726F_6C6C_7570)
-        await until(sql, "(SELECT count(*) FROM stale_candles) = 0")
+    """Its trades are needed once more."""
+    trades = of_days(today, 9)
+    async with (
+        open_timescale(database_url) as store,
+        open_session(database_url, connections=2, connect_s=10, limit_s=60) as session,
+    ):
+        await store.append(trades)
+        hypertables = await has_hypertables(sql)
+        rollups = ContinuousAggregates() if hypertables else RolledTables()
+        retention = Retention(session, rollups, hypertables=hypertables)
+        assert await retention.drop("trades", 5) == []
+        await refresh(session, rollups)
+        await store.append([trade(1_000, ts_event=trades[10].ts_event + 1_000_000)])
+        assert len(await retention.drop("trades", 5)) == 3
+        assert len(await scan(store, TradeTick)) == 6 * 8 + 1
+        await refresh(session, rollups)
+        assert len(await retention.drop("trades", 5)) == 1
 
 
 async def test_the_server_is_told_what_to_do_by_itself(
