@@ -8,7 +8,7 @@ import pytest
 
 from binance_proxy.adapters.timescale.partitions import has_hypertables
 from binance_proxy.adapters.timescale.retention import Retention
-from binance_proxy.adapters.timescale.rollups import ContinuousAggregates, RolledTables, refresh
+from binance_proxy.adapters.timescale.rollups import ContinuousAggregates, RolledTables, locked, refresh
 from binance_proxy.adapters.timescale.session import open_session
 from binance_proxy.adapters.timescale.settings import Upkeep
 from binance_proxy.adapters.timescale.store import TimescaleStore, open_timescale
@@ -118,14 +118,24 @@ async def test_a_day_with_stale_candles_is_not_dropped(
         await store.append(trades)
         hypertables = await has_hypertables(sql)
         rollups = ContinuousAggregates() if hypertables else RolledTables()
-        retention = Retention(session, rollups, hypertables=hypertables)
-        assert await retention.drop("trades", 5) == []
+        retention = Retention(rollups, hypertables=hypertables)
+
+        async def drop() -> list[str]:
+            async with locked(session) as connection:
+                assert connection is not None
+                return await retention.drop(connection, "trades", 5)
+
+        assert await drop() == []
         await refresh(session, rollups)
         await store.append([trade(1_000, ts_event=trades[10].ts_event + 1_000_000)])
-        assert len(await retention.drop("trades", 5)) == 3
+        assert len(await drop()) == 3
         assert len(await scan(store, TradeTick)) == 6 * 8 + 1
         await refresh(session, rollups)
-        assert len(await retention.drop("trades", 5)) == 1
+        assert len(await drop()) == 1
+        before = await candles(store)
+        await store.append([trade(1_001, ts_event=trades[3].ts_event + 1_000_000, price=1)])
+        assert len(await drop()) == 1  # the day that a late trade has made anew
+        assert await candles(store) == before
 
 
 async def test_the_server_is_told_what_to_do_by_itself(

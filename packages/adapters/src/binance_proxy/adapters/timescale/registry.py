@@ -56,12 +56,13 @@ class Recorded(Struct, frozen=True):
 class TimescaleRegistry:
     """A `PairRegistry` and `InstrumentRegistry` in PostgreSQL.
 
-    Instruments never change once they are there, so each is looked up once.
+    Instruments never change once they are there, so each is looked up once for as long as connections last.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._recorded: dict[tuple[str, str, str], Recorded] = {}
+        self._arrivals = 0
 
     async def pairs(self) -> Sequence[TrackedPair]:
         """Return the tracked pairs by symbol: at first ETH/USDT and SOL/USDT."""
@@ -148,6 +149,9 @@ class TimescaleRegistry:
 
     async def find(self, instrument: Instrument) -> Recorded | None:
         """Return the instrument of that venue, market and symbol as it is recorded; `None` if it is not."""
+        if self._arrivals != self._session.arrivals:
+            self._recorded.clear()  # an older copy of the database may have other ids
+            self._arrivals = self._session.arrivals
         found = self._recorded.get(_key(instrument))
         if found is not None:
             return found

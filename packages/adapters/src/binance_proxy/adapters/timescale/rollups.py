@@ -28,6 +28,12 @@ WHERE "end" <= date_bin('1 minute', summed_up_before(), timestamptz 'epoch')
 ORDER BY start DESC LIMIT $1
 """
 """The newest first: on TimescaleDB what lies behind the newest sum is read each time a level is refreshed."""
+FIRST_TRADE = """
+SELECT min(first), summed_up_before() FROM instruments i CROSS JOIN LATERAL (
+    SELECT t.ts_event AS first FROM trades t
+    WHERE t.instrument_id = i.instrument_id ORDER BY t.ts_event LIMIT 1
+) of_instrument
+"""
 DONE = "DELETE FROM stale_candles WHERE stale_id = ANY ($1)"
 DROPPED = """
 SELECT EXISTS (
@@ -58,6 +64,12 @@ class Rollups(Protocol):
         ...
 
 
+MAY_CLOSE = "SELECT pg_advisory_xact_lock($1)"
+WRITERS_LOCK = 0x7772_6974_6572
+"""Key of the advisory lock that each writer of trades shares until it commits; see revision 0004."""
+CLOSE = """
+UPDATE rolled_until SET closing = greatest(closing, date_bin(length, summed_up_before(), timestamptz 'epoch'))
+"""
 TAKES = "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = $1 AND $2 = ANY (proargnames))"
 """Whether a function of TimescaleDB has a parameter, which depends on its version."""
 IN_ONE_GO = ("refresh_continuous_aggregate", "options"), """, options => '{"buckets_per_batch": 0}'"""
@@ -81,18 +93,32 @@ class ContinuousAggregates:
         for name, length in LENGTHS_US.items():
             start, end = _touched(one, length)
             # A period that is not over must not count as summed up, or its next trade would not be seen.
-            end = min(end, before - before % length)
-            if start < end:
-                await connection.execute(
-                    "CALL refresh_continuous_aggregate("
-                    f"$1::text::regclass, $2::timestamptz, $3::timestamptz{options})",
-                    f"rollup_{name}",
-                    start,
-                    end,
-                )
+            await self._refresh(connection, name, start, min(end, before - before % length), options)
 
     async def advance(self, connection: asyncpg.Connection) -> None:
-        """Leave it to the policies."""
+        """Sum up what has become old enough since the last time, as the policies do too.
+
+        But those may reach back for a limited time only, and a `sum_up` of what is newer would let what lies
+        before it count as summed up.
+        """
+        first, before = await connection.fetchrow(FIRST_TRADE)
+        if first is None:
+            return
+        options = await in_one_go(connection, IN_ONE_GO)
+        for name, length in LENGTHS_US.items():
+            start = max(first, await connection.fetchval("SELECT rollup_watermark($1)", f"rollup_{name}"))
+            await self._refresh(connection, name, start - start % length, before - before % length, options)
+
+    @staticmethod
+    async def _refresh(connection: asyncpg.Connection, name: str, start: int, end: int, options: str) -> None:
+        if start < end:
+            await connection.execute(
+                "CALL refresh_continuous_aggregate("
+                f"$1::text::regclass, $2::timestamptz, $3::timestamptz{options})",
+                f"rollup_{name}",
+                start,
+                end,
+            )
 
 
 class RolledTables:
@@ -112,13 +138,19 @@ class RolledTables:
                     )
 
     async def advance(self, connection: asyncpg.Connection) -> None:
-        """Sum up what has become old enough since the last time, a day at a time."""
+        """Sum up what has become old enough since the last time, a day at a time.
+
+        First the goals are closed: from then on whoever writes a trade before them marks its minute. What was
+        written without a mark is committed by then, and is summed up with the rest.
+        """
+        async with connection.transaction():
+            await connection.execute(MAY_CLOSE, WRITERS_LOCK)
+            await connection.execute(CLOSE)
         instruments = [row[0] for row in await connection.fetch("SELECT instrument_id FROM instruments")]
-        for name, length in LENGTHS_US.items():
-            until, before = await connection.fetchrow(
-                "SELECT until, summed_up_before() FROM rolled_until WHERE timeframe = $1", name
+        for name in LENGTHS_US:
+            until, goal = await connection.fetchrow(
+                "SELECT until, closing FROM rolled_until WHERE timeframe = $1", name
             )
-            goal = before - before % length
             while until < goal:
                 since, until = until, min(until - until % DAY_US + DAY_US, goal)
                 async with connection.transaction():
@@ -144,6 +176,8 @@ async def refresh(session: Session, rollups: Rollups) -> int:
     done = 0
     async with locked(session) as connection:
         while connection is not None and (marks := await connection.fetch(STALE, MARKS)):
+            if not done:
+                await rollups.advance(connection)
             for one in _slices(marks):
                 # What retention has dropped cannot be summed up any more; what was summed up before stays.
                 if not await connection.fetchval(DROPPED, one.start):
@@ -155,16 +189,13 @@ async def refresh(session: Session, rollups: Rollups) -> int:
 
 @asynccontextmanager
 async def locked(session: Session) -> AsyncIterator[asyncpg.Connection | None]:
-    """Lend a connection under the lock; `None` if another process has the lock."""
+    """Lend a connection under the lock; `None` if another process has the lock.
+
+    The lock goes when the connection goes back to the pool, which asks for that, or is cut.
+    """
     async with session.statements() as connection:
-        if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", ROLLUP_LOCK):
-            yield None
-            return
-        try:
-            yield connection
-        finally:
-            if not connection.is_closed():
-                await connection.execute("SELECT pg_advisory_unlock($1)", ROLLUP_LOCK)
+        is_ours = await connection.fetchval("SELECT pg_try_advisory_lock($1)", ROLLUP_LOCK)
+        yield connection if is_ours else None
 
 
 def _slices(marks: Sequence[asyncpg.Record]) -> list[Slice]:

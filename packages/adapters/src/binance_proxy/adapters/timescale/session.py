@@ -9,6 +9,7 @@ from typing import TypeAlias
 import asyncpg
 
 from binance_proxy.adapters.timescale.errors import port_errors
+from binance_proxy.application.ports import StoreError
 
 EPOCH_2000_US = 946_684_800_000_000
 """PostgreSQL counts microseconds from the year 2000."""
@@ -22,11 +23,17 @@ class Session:
     Times go in and out as whole microseconds since 1970, so that none passes through a `datetime` or a float.
     """
 
-    def __init__(self, pool: asyncpg.Pool, limit_s: float, alone: Open) -> None:
+    def __init__(self, pool: asyncpg.Pool, limit_s: float, alone: Open, arrivals: list[int]) -> None:
         self.alone = alone
         """Opens a connection outside of the pool, for whoever keeps one for himself."""
+        self._arrivals = arrivals
         self._pool = pool
         self._limit_s = limit_s
+
+    @property
+    def arrivals(self) -> int:
+        """How many connections were made so far. With a new one the database may be another, from a backup."""
+        return self._arrivals[0]
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
@@ -55,13 +62,30 @@ class Session:
     async def statements(self) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection on which each statement commits by itself, and may take as long as it takes.
 
+        Meanwhile another connection is asked now and then whether the server is there at all; if it does not
+        answer, this one is cut.
+
         Raises:
             StoreUnavailable: No connection, or it was lost.
             StoreRejected: The server refuses.
         """
         with port_errors():
             async with self._connection() as connection:
-                yield connection
+                watching = asyncio.create_task(self._cut_when_away(connection))
+                try:
+                    yield connection
+                finally:
+                    watching.cancel()
+
+    async def _cut_when_away(self, connection: asyncpg.Connection) -> None:
+        while True:
+            await asyncio.sleep(self._limit_s / 4)
+            try:
+                async with self.transaction() as other:
+                    await other.fetchval("SELECT 1")
+            except StoreError:
+                connection.terminate()
+                return
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
@@ -88,17 +112,23 @@ async def open_session(
         StoreUnavailable: The server is away.
         StoreRejected: The server refuses the url.
     """
+    arrivals = [0]
+
+    async def arrive(connection: asyncpg.Connection) -> None:
+        arrivals[0] += 1
+        await _count_time_from_1970(connection)
+
     with port_errors():
         pool = await asyncpg.create_pool(
             url,
             min_size=1,
             max_size=connections,
             timeout=connect_s,
-            init=_count_time_from_1970,
+            init=arrive,
             server_settings=_server_settings("binance-proxy"),
         )
     try:
-        yield Session(pool, limit_s, partial(_open_alone, url, connect_s))
+        yield Session(pool, limit_s, partial(_open_alone, url, connect_s), arrivals)
     finally:
         pool.terminate()
 

@@ -1,6 +1,7 @@
 """The store: what the bridge keeps for good, in PostgreSQL."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
@@ -12,11 +13,13 @@ from binance_proxy.adapters.timescale.registry import TimescaleRegistry
 from binance_proxy.adapters.timescale.schema import migrate
 from binance_proxy.adapters.timescale.session import Session, open_session
 from binance_proxy.adapters.timescale.settings import Upkeep
-from binance_proxy.adapters.timescale.upkeep import Caretaker
+from binance_proxy.adapters.timescale.upkeep import FINISH_S, Caretaker
 from binance_proxy.adapters.timescale.writer import Writer
 from binance_proxy.application.ports import Stored, StoredEvent
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.instrument import Instrument
+
+log = logging.getLogger(__name__)
 
 
 class TimescaleStore:
@@ -41,6 +44,15 @@ class TimescaleStore:
             StoreRejected: The store will not take them, nor others: a right is lacking, say.
         """
         return await self._writer.append(events)
+
+    async def identity(self) -> str:
+        """Return what tells this database from every other one.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        async with self._session.transaction() as connection:
+            return str(await connection.fetchval("SELECT id FROM database_id"))
 
     async def scan(
         self, kind: type[Stored], instrument: Instrument, start: int, end: int, *, newest_first: bool = False
@@ -118,9 +130,15 @@ async def _looked_after(
         return
     caretaker = Caretaker(session, upkeep, partitions)
     working = asyncio.create_task(caretaker.run())
+    working.add_done_callback(_tell_mistake)
     try:
         yield
     finally:
         working.cancel()
-        await asyncio.wait([working])
+        await asyncio.wait([working], timeout=FINISH_S)
         await caretaker.finish()
+
+
+def _tell_mistake(working: asyncio.Task[None]) -> None:
+    if not working.cancelled() and (mistake := working.exception()):
+        log.error("candles and old ticks are not looked after any more", exc_info=mistake)

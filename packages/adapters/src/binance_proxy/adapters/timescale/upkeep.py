@@ -31,28 +31,19 @@ class Caretaker:
         self._settings = settings
         self._partitions = partitions
         self._rollups = RolledTables() if partitions else ContinuousAggregates()
-        self._retention = Retention(session, self._rollups, hypertables=partitions is None)
+        self._retention = Retention(self._rollups, hypertables=partitions is None)
         books = settings.keep_books_days
         self._kept_days = {"trades": settings.keep_trades_days, "quotes": books, "book_snapshots": books}
+        self._advance_at = self._drop_at = 0.0  # by the loop's clock
         self._failures = 0  # in a row
 
     async def run(self) -> None:
         """Work until cancelled. What goes wrong is logged, and tried again."""
-        loop = asyncio.get_running_loop()
-        advance_at = retention_at = loop.time()
-        has_policies = self._partitions is not None
         while True:
             try:
-                if not has_policies:
-                    await self._ensure_policies()
-                    has_policies = True
                 await refresh(self._session, self._rollups)
-                if loop.time() >= advance_at:
-                    await self._advance()
-                    advance_at = loop.time() + ADVANCE_S
-                if loop.time() >= retention_at:
-                    await self._drop_old()
-                    retention_at = loop.time() + RETENTION_S
+                await self._advance()
+                await self._drop_old()
                 self._failures = 0
             except StoreError as error:
                 self._failures += 1
@@ -68,22 +59,22 @@ class Caretaker:
         except (StoreError, TimeoutError) as error:
             log.info("some candles will be summed up later: %s", error or "there are many")
 
-    async def _ensure_policies(self) -> None:
-        async with locked(self._session) as connection:
-            if connection is not None:
-                await ensure_policies(connection, self._settings, self._kept_days)
-
     async def _advance(self) -> None:
-        if self._partitions is None:
+        now = asyncio.get_running_loop().time()
+        if now < self._advance_at:
             return
         async with locked(self._session) as connection:
-            if connection is not None:
-                await self._rollups.advance(connection)
-        today = await self._today()
-        for table in TABLES.values():
-            await self._partitions.ensure(
-                table.name, range(today, today + self._settings.partitions_ahead + 1)
-            )
+            if connection is None:
+                return  # whoever has the lock does it
+            if self._partitions is None:
+                await ensure_policies(connection, self._settings, self._kept_days)
+            await self._rollups.advance(connection)
+        if self._partitions is not None:
+            today = await self._today()
+            days = range(today, today + self._settings.partitions_ahead + 1)
+            for table in TABLES.values():
+                await self._partitions.ensure(table.name, days)
+        self._advance_at = now + ADVANCE_S
 
     async def _today(self) -> int:
         """Return the day that it is by the server's clock, counted from 1970 in UTC."""
@@ -92,9 +83,18 @@ class Caretaker:
         return now_us * 1000 // DAY_NS
 
     async def _drop_old(self) -> None:
-        for table, days in self._kept_days.items():
-            if days:
-                for day in await self._retention.drop(table, days):
-                    log.info("dropped the %s of %s, which were older than %d days", table, day, days)
+        now = asyncio.get_running_loop().time()
+        if now < self._drop_at or not any(self._kept_days.values()):
+            return
+        self._drop_at = now + ADVANCE_S  # a day that somebody reads is not asked for again and again
+        async with locked(self._session) as connection:
+            if connection is None:
+                return
+            if self._partitions is None:  # another bridge may have set windows that reach further back
+                await ensure_policies(connection, self._settings, self._kept_days)
+            for table, days in self._kept_days.items():
+                if days:
+                    await self._retention.drop(connection, table, days)
         if self._partitions is not None:
             self._partitions.forget()
+        self._drop_at = now + RETENTION_S

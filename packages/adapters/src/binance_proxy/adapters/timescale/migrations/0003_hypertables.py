@@ -23,6 +23,8 @@ TABLES = {"trades": "trade_id", "quotes": "last_update_id", "book_snapshots": "l
 VIEWS = (*(f"candles_{name}" for name in ("1m", "5m", "15m", "1h", "4h", "1d")), "trades_decimal")
 """What stands on the trades; revision 0004 makes it anew."""
 
+NOBODY_ELSE = f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE"
+"""An older bridge may be recording: what it writes meanwhile would stay in a table that is dropped."""
 HYPERTABLE = """
 SELECT create_hypertable('moving', by_range('ts_event', interval '24 hours'), create_default_indexes => false)
 """
@@ -48,6 +50,7 @@ WHERE hypertable_schema = current_schema() AND hypertable_name = :table ORDER BY
 
 def upgrade() -> None:
     """Turn the tick tables into hypertables, if the server can do more with those."""
+    op.execute(NOBODY_ELSE)
     for view in VIEWS:
         op.execute(f"DROP VIEW {view}")
     if not ensure_timescaledb(op.get_bind()):
@@ -66,6 +69,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Turn hypertables into partitioned tables again. Nothing is lost."""
+    op.execute(NOBODY_ELSE)
     if op.get_bind().execute(text(IS_HYPERTABLE)).scalar_one():
         for table, id_column in TABLES.items():
             days = _rows(DAYS, table)

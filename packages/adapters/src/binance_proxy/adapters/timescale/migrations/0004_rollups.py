@@ -72,15 +72,22 @@ OF_SUMS = """
         = (array_agg(last_id + 1 ORDER BY start))[1 : count(*)::integer - 1] AS dense
 """
 
+NOBODY_ELSE = "LOCK TABLE trades IN ACCESS EXCLUSIVE MODE"
+"""An older bridge may be recording: it would mark nothing as stale."""
+
+DATABASE_ID = """
+CREATE TABLE database_id AS SELECT gen_random_uuid() AS id
+"""
+
 # What has come too late to be summed up with the rest, and what is gone.
+
 
 SUMMED_UP_BEFORE = """
 CREATE FUNCTION summed_up_before() RETURNS timestamptz LANGUAGE sql STABLE AS $$
     SELECT now() - interval '10 minutes'
 $$
 """
-"""A transaction that found a period not summed up yet has to be over before it is: the bridge ends its own
-after a minute, and treats what is older than eight as summed up."""
+"""What is newer still grows, and is summed up as it is read."""
 
 STALE = (
     """
@@ -98,9 +105,13 @@ STALE = (
         PRIMARY KEY (relation, day)
     )
     """,
+    # The lock, 'writer' in hexadecimal, is held until the writer commits, and whoever moves `rolled_before`
+    # waits for it: so a minute is either marked, or summed up with what was written here. TimescaleDB's
+    # policies know no such lock; there the two minutes do it, as the bridge ends a transaction after one.
     """
     CREATE FUNCTION mark_stale(instruments integer[], starts timestamptz[], ends timestamptz[]) RETURNS void
     LANGUAGE sql AS $$
+        SELECT pg_advisory_xact_lock_shared(x'777269746572'::bigint);
         INSERT INTO stale_candles (instrument_id, start, "end")
         SELECT instrument_id, start, "end"
         FROM unnest(instruments, starts, ends) AS touched (instrument_id, start, "end")
@@ -121,22 +132,32 @@ FROM {below} GROUP BY 1, 2
 WITH NO DATA
 """
 
-NEVER_ROLLED = """
-CREATE FUNCTION rolled_before() RETURNS timestamptz LANGUAGE sql STABLE AS $$
-    SELECT timestamptz '-infinity'
+WATERMARK = """
+CREATE FUNCTION rollup_watermark(rollup text) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT _timescaledb_functions.to_timestamp(_timescaledb_functions.cagg_watermark(mat_hypertable_id))
+    FROM _timescaledb_catalog.continuous_agg
+    WHERE user_view_schema = current_schema() AND user_view_name = rollup
 $$
 """
+"""Up to where a continuous aggregate has been summed up."""
+CONTINUED = """
+CREATE FUNCTION rolled_before() RETURNS timestamptz LANGUAGE sql STABLE AS $$
+    SELECT max(rollup_watermark(rollup)) FROM unnest(ARRAY[{rollups}]) AS rollups (rollup)
+$$
+"""
+"""It lies ahead of `summed_up_before` only if the server's clock was set back."""
 ROLLED = (
     """
     CREATE TABLE rolled_until (
         timeframe text PRIMARY KEY,
         length interval NOT NULL,
-        until timestamptz NOT NULL
+        until timestamptz NOT NULL,
+        closing timestamptz NOT NULL
     )
     """,
     """
     CREATE FUNCTION rolled_before() RETURNS timestamptz LANGUAGE sql STABLE AS $$
-        SELECT max(until) FROM rolled_until
+        SELECT max(closing) FROM rolled_until
     $$
     """,
 )
@@ -159,8 +180,9 @@ CREATE TABLE rolled_{name} (
 )
 """
 ROLLED_UNTIL = """
-INSERT INTO rolled_until VALUES
-    ('{name}', '{length}', date_bin('{length}', summed_up_before(), timestamptz 'epoch'))
+INSERT INTO rolled_until
+SELECT '{name}', '{length}', until, until
+FROM date_bin('{length}', summed_up_before(), timestamptz 'epoch') AS until
 """
 ROLLUP_VIEW = """
 CREATE VIEW rollup_{name} AS
@@ -339,6 +361,7 @@ COMMENTS = {
     "TABLE dropped_days": "UTC days whose rows were dropped by retention; their candles are never summed up"
     " again.",
     "COLUMN dropped_days.relation": "trades, quotes or book_snapshots.",
+    "TABLE database_id": "One row that tells this database from others: a spool keeps to it.",
 }
 CANDLE_COMMENTS = {
     "start": "First moment of the half-open period, which is counted in UTC.",
@@ -365,7 +388,9 @@ TRADE_COMMENTS = {
 def upgrade() -> None:
     """Make the rollups and the views; what is stored already waits to be summed up."""
     hypertables = op.get_bind().execute(text(IS_HYPERTABLE)).scalar_one()
-    for statement in (SUMMED_UP_BEFORE, *([NEVER_ROLLED] if hypertables else ROLLED), *STALE):
+    rollups = ", ".join(f"'rollup_{name}'" for name, _, _ in LEVELS)
+    rolled_before = [WATERMARK, CONTINUED.format(rollups=rollups)] if hypertables else ROLLED
+    for statement in (NOBODY_ELSE, DATABASE_ID, SUMMED_UP_BEFORE, *rolled_before, *STALE):
         op.execute(statement)
     comments = dict(COMMENTS)
     for name, length, below in LEVELS:
@@ -426,6 +451,5 @@ def downgrade() -> None:
             op.execute(f"DROP VIEW rollup_{name}")
             op.execute(f"DROP TABLE rolled_{name}")
     op.execute("DROP FUNCTION mark_stale, rolled_before, summed_up_before")
-    op.execute("DROP TABLE stale_candles, dropped_days")
-    if not hypertables:
-        op.execute("DROP TABLE rolled_until")
+    op.execute("DROP TABLE stale_candles, dropped_days, database_id")
+    op.execute("DROP FUNCTION rollup_watermark" if hypertables else "DROP TABLE rolled_until")
