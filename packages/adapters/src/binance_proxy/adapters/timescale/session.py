@@ -32,7 +32,7 @@ class Session:
 
     @property
     def arrivals(self) -> int:
-        """How many connections were made so far. With a new one the database may be another, from a backup."""
+        """How many connections were made so far. With each the database may be another, from a backup."""
         return self._arrivals[0]
 
     @asynccontextmanager
