@@ -28,11 +28,29 @@ async def sql(database_url: str):
     await connection.close()
 
 
+@pytest.fixture
+async def sql_of_empty(empty_database_url: str):
+    connection = await asyncpg.connect(empty_database_url)
+    yield connection
+    await connection.close()
+
+
 async def test_an_empty_database_gets_everything(empty_database_url: str) -> None:
     assert await revision(empty_database_url) is None
     async with open_timescale(empty_database_url) as store:
         assert await store.append([trade(1)]) == 1
     assert await revision(empty_database_url) == NEWEST
+
+
+async def test_a_store_says_which_timescaledb_it_is_in(
+    empty_database_url: str, server: str, sql_of_empty: asyncpg.Connection
+) -> None:
+    async with open_timescale(empty_database_url) as store:
+        installed = await sql_of_empty.fetchval(
+            "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+        )
+        assert store.timescaledb == installed
+        assert (installed is not None) is (server == "timescale")
 
 
 async def test_a_second_migration_changes_nothing(database_url: str) -> None:

@@ -96,9 +96,11 @@ def run(
         json: Print what was done as JSON.
         common: Settings.
     """
-    config = common.load(*([f"feed.use={feed}"] if feed else [])).config
+    loaded = common.load(*([f"feed.use={feed}"] if feed else []))
     _check_duration(duration)
-    return _run(run_bridge(config, duration_s=duration, json=json))
+    typed = {one.key: str(one.value) for one in loaded.settings if one.origin == "-o"}
+    url = typed.get("store.timescale.url")
+    return _run(run_bridge(loaded.config, duration_s=duration, json=json, typed_url=url))
 
 
 @app.command

@@ -96,6 +96,11 @@ def place_of(url: str) -> str:
     return f"PostgreSQL {parts.hostname or 'on a socket'}:{parts.port or 5432}{parts.path}"
 
 
+def kind_of(where: str, timescaledb: str | None) -> str:
+    """Say for people where a store is, and what it is beside a plain PostgreSQL."""
+    return f"{where}, with TimescaleDB {timescaledb}" if timescaledb else where
+
+
 def another_server(url: str) -> AbstractAsyncContextManager[Server]:
     """Use a PostgreSQL that somebody else runs."""
     return nullcontext(Server(url, place_of(url), None))
@@ -126,13 +131,15 @@ async def open_database(
         if attach:
             kept = open_timescale(opened.url, upkeep=upkeep if fills else None)
             store = await stack.enter_async_context(kept)
-            yield Kept(PatientStore(store), store.registry, store.registry, opened.where)
+            where = kind_of(opened.where, store.timescaledb)
+            yield Kept(PatientStore(store), store.registry, store.registry, where)
             return
         file = await stack.enter_async_context(open_spool(folder, settings, owner))
         store = await stack.enter_async_context(open_timescale(opened.url, upkeep=upkeep))
         spooled = SpooledStore(store, file, settings)
         await stack.enter_async_context(spooled.running())
-        yield Kept(spooled, store.registry, store.registry, opened.where, spooled)
+        where = kind_of(opened.where, store.timescaledb)
+        yield Kept(spooled, store.registry, store.registry, where, spooled)
 
 
 def open_memory() -> AbstractAsyncContextManager[Kept]:

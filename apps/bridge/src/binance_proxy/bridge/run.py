@@ -33,17 +33,23 @@ LONGEST_PAUSE_S = 30.0
 Opened = TypeVar("Opened")
 
 
-async def run(config: Config, *, duration_s: float | None, json: bool) -> int:
+async def run(config: Config, *, duration_s: float | None, json: bool, typed_url: str | None = None) -> int:
     """Record until the feed ends, the time is over, or a signal comes; return the exit status.
 
     SIGINT and SIGTERM stop cleanly: everything that was accepted is stored first. A second one gives up.
+
+    Args:
+        config: The effective configuration.
+        duration_s: Stop by itself after so many seconds.
+        json: Print what was done as JSON.
+        typed_url: Where the store is, if that was said on the command line; without a password.
     """
     began = asyncio.get_running_loop().time()
     started, stop = asyncio.Event(), asyncio.Event()
     with stopping_on_signals(started, stop) as received:
         async with AsyncExitStack() as stack:
             recording = await _open(config, stack)
-            _announce(config, recording)
+            _announce(config, recording, typed_url)
             if duration_s is not None:
                 asyncio.get_running_loop().call_later(duration_s, stop.set)
             started.set()
@@ -133,25 +139,28 @@ def _patient(
     )(act)
 
 
-def _announce(config: Config, recording: Recording) -> None:
+def _announce(config: Config, recording: Recording, typed_url: str | None) -> None:
     names = ", ".join(f"{one.symbol} ({one.market})" for one in recording.instruments) or "nothing yet"
     venues = {one.venue for one in recording.instruments} - {config.feed.use}
     source = config.feed.use + (f" ({', '.join(sorted(venues))})" if venues else "")
     err.print(f"recording     [bold]{escape(names)}[/] from [bold]{escape(source)}[/]")
     err.print(f"publishing    {config.publish.json.bind} (JSON), {config.publish.msgpack.bind} (MessagePack)")
     if recording.instruments:
-        for title, way in zip(("look", "", ""), _ways_to_look(config, recording.instruments[0]), strict=True):
+        ways = _ways_to_look(config, recording.instruments[0], typed_url)
+        for title, way in zip(("look", "", ""), ways, strict=True):
             err.print(f"[dim]{title:13} {escape(way)}[/]")
     else:
-        err.print(f"waiting       [bold]until a pair is tracked[/]: {escape(_way_to_track(config))}")
+        err.print(
+            f"waiting       [bold]until a pair is tracked[/]: {escape(_way_to_track(config, typed_url))}"
+        )
     err.print("[dim]stop          Ctrl-C[/]")
 
 
-def _way_to_track(config: Config) -> str:
-    return f"{_bridge()} pairs add BTC/USDT{_data_dir(config)}"
+def _way_to_track(config: Config, typed_url: str | None) -> str:
+    return f"{_bridge()} pairs add BTC/USDT{_store(config, typed_url)}"
 
 
-def _ways_to_look(config: Config, instrument: Instrument) -> list[str]:
+def _ways_to_look(config: Config, instrument: Instrument, typed_url: str | None) -> list[str]:
     """Return commands that show what is being recorded, with the options that they need to find it."""
     which = instrument.symbol
     if config.feed.use in {"ccxt", "binance"}:  # beside a simulated market of the same name, perhaps
@@ -159,7 +168,7 @@ def _ways_to_look(config: Config, instrument: Instrument) -> list[str]:
     if instrument.market is not Market.SPOT:
         which += f" --market {instrument.market}"
     default = Config()
-    where = _data_dir(config)
+    where = _store(config, typed_url)
     address = config.publish.json.bind
     listen = "" if address == default.publish.json.bind else f" --address {address}"
     bridge = _bridge()
@@ -175,7 +184,10 @@ def _bridge() -> str:
     return "uv run bridge" if "UV" in environment() else "bridge"
 
 
-def _data_dir(config: Config) -> str:
+def _store(config: Config, typed_url: str | None) -> str:
+    """Return the option that leads to the store; a server that a file or the environment names needs none."""
+    if config.store.timescale.url != "embedded":
+        return f" -o store.timescale.url={typed_url}" if typed_url else ""
     return "" if config.data_dir == Config().data_dir else f" -o data_dir={config.data_dir}"
 
 

@@ -63,7 +63,7 @@ async def _check_store(config: Config) -> str:
     container = Container(config=config, owner="bridge check", attach=True)
     async with container.store() as kept:
         recorded = await kept.registry.instruments()
-        return f"{kept.where}, {len(recorded)} instruments recorded so far"
+        return f"{kept.where}, {count(len(recorded), 'instrument')} recorded so far"
 
 
 async def _check_spool(config: Config) -> str:

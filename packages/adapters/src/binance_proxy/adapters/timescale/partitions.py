@@ -20,6 +20,16 @@ async def has_hypertables(connection: asyncpg.Connection) -> bool:
     return bool(await connection.fetchval(IS_HYPERTABLE))
 
 
+async def timescaledb_version(connection: asyncpg.Connection) -> str | None:
+    """Return the version of TimescaleDB whose hypertables hold the ticks; `None` if our partitions do."""
+    if not await has_hypertables(connection):
+        return None
+    version: str = await connection.fetchval(
+        "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'"
+    )
+    return version
+
+
 class Partitions:
     """The days that a table is known to have a partition for."""
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from binance_proxy.adapters.timescale.candles import fetch_candles
 from binance_proxy.adapters.timescale.pages import Pages
-from binance_proxy.adapters.timescale.partitions import Partitions, has_hypertables
+from binance_proxy.adapters.timescale.partitions import Partitions, timescaledb_version
 from binance_proxy.adapters.timescale.registry import TimescaleRegistry
 from binance_proxy.adapters.timescale.schema import migrate
 from binance_proxy.adapters.timescale.session import Session, open_session
@@ -25,10 +25,14 @@ log = logging.getLogger(__name__)
 class TimescaleStore:
     """A `MarketStore` in PostgreSQL, and the registry beside it."""
 
-    def __init__(self, session: Session, partitions: Partitions | None) -> None:
+    def __init__(
+        self, session: Session, partitions: Partitions | None, *, timescaledb: str | None = None
+    ) -> None:
         """Keep ticks in our own partitions, or, without any, in hypertables."""
         self.registry = TimescaleRegistry(session)
         """Tracked pairs and instruments of the same database."""
+        self.timescaledb = timescaledb
+        """The version of TimescaleDB that the hypertables are of, for people."""
         self._session = session
         self._writer = Writer(session, self.registry, partitions)
 
@@ -116,9 +120,10 @@ async def open_timescale(
     await migrate(url, connect_s=connect_s)
     async with open_session(url, connections=connections, connect_s=connect_s, limit_s=limit_s) as session:
         async with session.transaction() as connection:
-            partitions = None if await has_hypertables(connection) else Partitions(session)
+            timescaledb = await timescaledb_version(connection)
+        partitions = None if timescaledb else Partitions(session)
         async with _looked_after(session, upkeep, partitions):
-            yield TimescaleStore(session, partitions)
+            yield TimescaleStore(session, partitions, timescaledb=timescaledb)
 
 
 @asynccontextmanager
