@@ -83,6 +83,29 @@ async def test_old_days_go_and_their_candles_stay(
         assert [row["complete"] for row in shown] == [False, *[True] * 10, False]
 
 
+def dropped(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the days that the log says were dropped."""
+    return [str(record.args[1]) for record in caplog.records if record.args and "dropped the" in record.msg]
+
+
+async def test_the_oldest_day_goes_first_whichever_was_recorded_first(
+    database_url: str, sql: asyncpg.Connection, today: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    days_ago = (7, 9, 6, 8)
+    async with open_timescale(database_url) as store:
+        for number in days_ago:
+            await store.append([trade(100 - number, ts_event=today - number * DAY_NS)])
+    with caplog.at_level("INFO"):
+        async with open_timescale(database_url, upkeep=Upkeep(keep_trades_days=5, **QUICK)):
+            async with asyncio.timeout(DEADLINE_S):
+                while len(dropped(caplog)) < len(days_ago):
+                    await asyncio.sleep(0.02)
+    assert dropped(caplog) == [
+        await sql.fetchval("SELECT ((now() AT TIME ZONE 'UTC')::date - $1::int)::text", number)
+        for number in sorted(days_ago, reverse=True)
+    ]
+
+
 async def test_a_late_trade_of_a_dropped_day_wipes_no_candle(
     database_url: str, sql: asyncpg.Connection, today: int
 ) -> None:
