@@ -98,7 +98,7 @@ async def test_the_oldest_day_goes_first_whichever_was_recorded_first(
     with caplog.at_level("INFO"):
         async with open_timescale(database_url, upkeep=Upkeep(keep_trades_days=5, **QUICK)):
             async with asyncio.timeout(DEADLINE_S):
-                while len(dropped(caplog)) < len(days_ago):
+                while len(dropped(caplog)) < len(days_ago):  # noqa: ASYNC110  nobody sets an event there
                     await asyncio.sleep(0.02)
     assert dropped(caplog) == [
         await sql.fetchval("SELECT ((now() AT TIME ZONE 'UTC')::date - $1::int)::text", number)
