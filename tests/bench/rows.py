@@ -1,131 +1,146 @@
-"""Rows into PostgreSQL: the store's `append` against a bare COPY of the same rows into the same table."""
+"""Ticks into PostgreSQL: the whole write path of `bridge run` against a bare COPY of the same rows."""
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import asyncpg
 from msgspec.structs import replace
 
-from bench.path import available, captured_frames
+from bench.databases import Database, on_each_server
+from bench.path import available
+from bench.ticks import COLUMNS, captured, just_now, repeated, row
 from bench.turns import best_of
-from binance_proxy.adapters.binance.frames import BinanceFrames
-from binance_proxy.adapters.embedded.postgres import open_postgres
-from binance_proxy.adapters.timescale.store import TimescaleStore, open_timescale
-from binance_proxy.application.buffer import StoreBuffer
-from binance_proxy.application.keeping import RecordSettings
-from binance_proxy.domain.instrument import Instrument, Market
-from binance_proxy.domain.tick import QuoteTick, Side, TradeTick
+from binance_proxy.application.keeping import Keeping, RecordSettings
+from binance_proxy.application.record import TURN
+from binance_proxy.application.report import Report
+from binance_proxy.bridge.config import Config, StoreConfig, TimescaleConfig
+from binance_proxy.bridge.container import Container, Kept
+from binance_proxy.domain.tick import QuoteTick, TradeTick
 
 COPIES = 10
-"""How often the captured ticks are taken, with other ids each time, so that a turn takes long enough."""
-BATCH = RecordSettings().batch
-WRITERS = RecordSettings().writers
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-COLUMNS = {
-    TradeTick: ["instrument_id", "ts_event", "ts_recv", "trade_id", "price", "size", "aggressor", "off_book"],
-    QuoteTick: [
-        "instrument_id",
-        "ts_event",
-        "ts_recv",
-        "first_update_id",
-        "last_update_id",
-        "bid_prices",
-        "bid_sizes",
-        "ask_prices",
-        "ask_sizes",
-    ],
-}
+"""How often the captured ticks are taken, so that a turn takes long enough."""
+FIRST_ID = {"trades": "trade_id", "quotes": "last_update_id"}
 
 
 async def bench(rounds: int) -> None:
-    """Print both ratios."""
+    """Print the ratios."""
     if not available():
         print("rows: skipped, the recorded captures are not beside the checkout")
         return
-    with TemporaryDirectory() as folder:
-        async with (
-            open_postgres(Path(folder) / "postgres", owner="just bench") as server,
-            open_timescale(server.url) as store,
-        ):
-            instrument, trades, quotes = _ticks()
-            instrument = await store.registry.register(instrument)
-            bare = await asyncpg.connect(server.url)
-            number = await bare.fetchval("SELECT instrument_id FROM instruments")
-            await store.append([trades[0], quotes[0], trades[-1], quotes[-1]])  # makes the partitions
-            print("rows: `append`, from ticks and nothing in twice, and a bare COPY of ready rows")
-            for table, ticks in (("trades", trades), ("quotes", quotes)):
-                rows = [_row(tick, number) for tick in ticks]
-                columns = COLUMNS[type(ticks[0])]
-                sides: dict[str, Callable] = {
-                    "bare": partial(_bare, bare, table, columns, rows),
-                    "append": partial(_append, store, bare, table, ticks),
-                }
-                best = await best_of(rounds, sides)
-                print(
-                    f"  {table:7} {len(ticks):,} rows: append reaches"
-                    f" {best['bare'] / best['append']:.2f} of the rows/s of the bare COPY (aim: 0.7)"
-                )
-            await bare.close()
+    print("rows: from ticks in memory, through buffer, batches, writers and spool, into the tables; rows/s of")
+    print("  those of a bare asyncpg COPY of ready rows into a table of the same columns without any key")
+    await on_each_server(partial(_on_server, rounds))
 
 
-def _ticks() -> tuple[Instrument, list[TradeTick], list[QuoteTick]]:
-    frames = captured_frames()
-    decoder = BinanceFrames(Market.SPOT)
-    instrument = decoder.describe(frames[0][1])
-    assert instrument
-    decode = decoder.with_instruments([instrument]).decode
-    ticks = [decode(raw, ts_recv, instrument) for ts_recv, raw in frames]
-    trades, quotes = [], []
-    for copy in range(COPIES):
-        shift = copy * 10**8
-        trades += [replace(one, trade_id=one.trade_id + shift) for one in ticks if isinstance(one, TradeTick)]
-        quotes += [
-            replace(one, last_update_id=one.last_update_id + shift)
-            for one in ticks
-            if isinstance(one, QuoteTick)
-        ]
-    return instrument, trades, quotes
+async def _on_server(rounds: int, database: Database) -> None:
+    async with open_kept(database, "first") as kept, open_kept(database, "again") as again:
+        instrument, trades, quotes = captured()
+        await kept.registry.register(instrument)
+        bare = await asyncpg.connect(database.url)
+        for table, ticks in (("trades", trades), ("quotes", quotes)):
+            turns = Turns(kept, again, bare, table, ticks)
+            await turns.prepare()
+            best = await best_of(rounds, turns.sides)
+            reached = {name: best["bare"] / took for name, took in best.items()}
+            print(f"    {len(ticks) * COPIES:,} {table}")
+            print(f"      the whole path, everything new         {reached['path']:.2f} (aim: 0.6)")
+            print(f"      the whole path, everything there already {reached['again']:.2f}")
+            print(f"      a bare COPY into a table with the key  {reached['with key']:.2f}")
+        await bare.close()
 
 
-def _row(tick: TradeTick | QuoteTick, number: int) -> tuple[object, ...]:
-    ts_event = EPOCH + timedelta(microseconds=tick.ts_event // 1000)
-    if isinstance(tick, TradeTick):
-        aggressor = 1 if tick.aggressor is Side.BUY else -1
-        return number, ts_event, tick.ts_recv, tick.trade_id, tick.price, tick.size, aggressor, tick.off_book
-    bids, asks = (
-        list(zip(*tick.bids, strict=True)) or [(), ()],
-        list(zip(*tick.asks, strict=True)) or [(), ()],
+@asynccontextmanager
+async def open_kept(database: Database, name: str) -> AsyncIterator[Kept]:
+    """Open a database as `bridge run` does, with a spool of its own."""
+    config = Config(
+        data_dir=str(database.folder / name), store=StoreConfig(timescale=TimescaleConfig(url=database.url))
     )
-    ids = tick.first_update_id, tick.last_update_id
-    return number, ts_event, tick.ts_recv, *ids, *bids, *asks
+    async with Container(config=config, owner="just bench", attach=False).store() as kept:
+        yield kept
 
 
-async def _bare(bare: asyncpg.Connection, table: str, columns: Sequence[str], rows: Sequence[tuple]) -> float:
-    await bare.execute(f"TRUNCATE {table}")
-    await bare.execute("CHECKPOINT")
-    began = time.perf_counter()
-    await bare.copy_records_to_table(table, records=rows, columns=columns)
-    return time.perf_counter() - began
-
-
-async def _append(store: TimescaleStore, bare: asyncpg.Connection, table: str, ticks: Sequence) -> float:
-    await bare.execute(f"TRUNCATE {table}")
-    await bare.execute("CHECKPOINT")
-    buffer = StoreBuffer(limit=2**60, batch=BATCH)
-    for tick in ticks:
+async def keep(kept: Kept, ticks: Sequence[TradeTick | QuoteTick]) -> int:
+    """Have ticks kept as a recording does; return how many were new."""
+    report = Report()
+    keeping = Keeping(
+        store=kept.store,
+        spool=kept.spool,
+        settings=RecordSettings(),
+        report=report,
+        now=time.time_ns,
+        on_change=lambda: None,
+        on_dropped=lambda *_: None,
+    )
+    buffer = keeping.buffer
+    writers = [asyncio.create_task(keeping.write()) for _ in range(RecordSettings().writers)]
+    for number, tick in enumerate(ticks):
         buffer.put(tick)
+        if buffer.is_full:
+            await buffer.room()
+        elif number % TURN == 0:
+            await asyncio.sleep(0)
     buffer.close()
+    await keeping.flushed(writers)
+    for one in writers:
+        one.result()
+    keeping.conclude()
+    assert report.stored == len(ticks)
+    assert not report.spooled, "the server took longer than spool.patience_s for a batch"
+    return report.new
 
-    async def write() -> None:
-        while batch := await buffer.take(age_s=0):
-            await store.append(batch)
 
-    began = time.perf_counter()
-    await asyncio.gather(*(write() for _ in range(WRITERS)))
-    return time.perf_counter() - began
+class Turns:
+    """What takes turns on a table."""
+
+    def __init__(
+        self, kept: Kept, again: Kept, bare: asyncpg.Connection, table: str, ticks: Sequence
+    ) -> None:
+        self._kept, self._again = kept, again
+        self._bare, self._table = bare, table
+        self._captured = ticks
+        self._columns = COLUMNS[type(ticks[0])]
+        self._ticks: list = []
+        self._rows: list[tuple[object, ...]] = []
+        self.sides: dict[str, Callable] = {
+            "bare": partial(self._copy, f"bare_{table}"),
+            "with key": partial(self._copy, f"keyed_{table}"),
+            "path": self._path,
+            "again": self._path_again,
+        }
+
+    async def prepare(self) -> None:
+        """Make the bare tables, and their rows."""
+        key = f"instrument_id, ts_event, {FIRST_ID[self._table]}"
+        await self._bare.execute(f"CREATE TABLE bare_{self._table} (LIKE {self._table})")
+        await self._bare.execute(f"CREATE TABLE keyed_{self._table} (LIKE {self._table}, PRIMARY KEY ({key}))")
+        number = await self._bare.fetchval("SELECT instrument_id FROM instruments")
+        self._rows = [row(tick, number) for tick in repeated(self._captured, COPIES, just_now())]
+
+    async def _copy(self, table: str) -> float:
+        await self._bare.execute(f"TRUNCATE {table}")
+        await self._bare.execute("CHECKPOINT")
+        began = time.perf_counter()
+        await self._bare.copy_records_to_table(table, records=self._rows, columns=self._columns)
+        return time.perf_counter() - began
+
+    async def _path(self) -> float:
+        """Keep new ticks, the newest of them of this moment, as a live feed's."""
+        self._ticks = repeated(self._captured, COPIES, just_now())
+        await self._bare.execute(f"TRUNCATE {self._table}")
+        ends = [self._ticks[0], self._ticks[-1]]
+        known = [replace(one, **{FIRST_ID[self._table]: number}) for number, one in enumerate(ends)]
+        await self._kept.store.append(known)  # makes the partitions
+        await self._bare.execute("CHECKPOINT")
+        began = time.perf_counter()
+        assert await keep(self._kept, self._ticks) == len(self._ticks)
+        return time.perf_counter() - began
+
+    async def _path_again(self) -> float:
+        """Keep what the turn before has kept, as another bridge would."""
+        await self._bare.execute("CHECKPOINT")
+        began = time.perf_counter()
+        assert await keep(self._again, self._ticks) == 0
+        return time.perf_counter() - began
