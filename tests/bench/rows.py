@@ -20,8 +20,9 @@ from binance_proxy.bridge.config import Config, StoreConfig, TimescaleConfig
 from binance_proxy.bridge.container import Container, Kept
 from binance_proxy.domain.tick import QuoteTick, TradeTick
 
-COPIES = 10
+COPIES = {"trades": 30, "quotes": 10}
 """How often the captured ticks are taken, so that a turn takes long enough."""
+SETTINGS = RecordSettings()
 FIRST_ID = {"trades": "trade_id", "quotes": "last_update_id"}
 
 
@@ -30,7 +31,9 @@ async def bench(rounds: int) -> None:
     if not available():
         print("rows: skipped, the recorded captures are not beside the checkout")
         return
-    print("rows: from ticks in memory, through buffer, batches, writers and spool, into the tables; rows/s of")
+    print(
+        "rows: from ticks in memory, through buffer, batches, writers and spool, into the tables; rows/s of"
+    )
     print("  those of a bare asyncpg COPY of ready rows into a table of the same columns without any key")
     await on_each_server(partial(_on_server, rounds))
 
@@ -45,7 +48,7 @@ async def _on_server(rounds: int, database: Database) -> None:
             await turns.prepare()
             best = await best_of(rounds, turns.sides)
             reached = {name: best["bare"] / took for name, took in best.items()}
-            print(f"    {len(ticks) * COPIES:,} {table}")
+            print(f"    {len(ticks) * COPIES[table]:,} {table}")
             print(f"      the whole path, everything new         {reached['path']:.2f} (aim: 0.6)")
             print(f"      the whole path, everything there already {reached['again']:.2f}")
             print(f"      a bare COPY into a table with the key  {reached['with key']:.2f}")
@@ -62,20 +65,22 @@ async def open_kept(database: Database, name: str) -> AsyncIterator[Kept]:
         yield kept
 
 
-async def keep(kept: Kept, ticks: Sequence[TradeTick | QuoteTick]) -> int:
+async def keep(
+    kept: Kept, ticks: Sequence[TradeTick | QuoteTick], settings: RecordSettings = SETTINGS
+) -> int:
     """Have ticks kept as a recording does; return how many were new."""
     report = Report()
     keeping = Keeping(
         store=kept.store,
         spool=kept.spool,
-        settings=RecordSettings(),
+        settings=settings,
         report=report,
         now=time.time_ns,
         on_change=lambda: None,
         on_dropped=lambda *_: None,
     )
     buffer = keeping.buffer
-    writers = [asyncio.create_task(keeping.write()) for _ in range(RecordSettings().writers)]
+    writers = [asyncio.create_task(keeping.write()) for _ in range(settings.writers)]
     for number, tick in enumerate(ticks):
         buffer.put(tick)
         if buffer.is_full:
@@ -115,9 +120,11 @@ class Turns:
         """Make the bare tables, and their rows."""
         key = f"instrument_id, ts_event, {FIRST_ID[self._table]}"
         await self._bare.execute(f"CREATE TABLE bare_{self._table} (LIKE {self._table})")
-        await self._bare.execute(f"CREATE TABLE keyed_{self._table} (LIKE {self._table}, PRIMARY KEY ({key}))")
+        await self._bare.execute(
+            f"CREATE TABLE keyed_{self._table} (LIKE {self._table}, PRIMARY KEY ({key}))"
+        )
         number = await self._bare.fetchval("SELECT instrument_id FROM instruments")
-        self._rows = [row(tick, number) for tick in repeated(self._captured, COPIES, just_now())]
+        self._rows = [row(tick, number) for tick in repeated(self._captured, COPIES[self._table], just_now())]
 
     async def _copy(self, table: str) -> float:
         await self._bare.execute(f"TRUNCATE {table}")
@@ -128,7 +135,7 @@ class Turns:
 
     async def _path(self) -> float:
         """Keep new ticks, the newest of them of this moment, as a live feed's."""
-        self._ticks = repeated(self._captured, COPIES, just_now())
+        self._ticks = repeated(self._captured, COPIES[self._table], just_now())
         await self._bare.execute(f"TRUNCATE {self._table}")
         ends = [self._ticks[0], self._ticks[-1]]
         known = [replace(one, **{FIRST_ID[self._table]: number}) for number, one in enumerate(ends)]

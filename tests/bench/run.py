@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench import feeds, path, rows, spool
+from bench import candles, feeds, path, rows, spool
 
-BENCHES = {"path": path.bench, "rows": rows.bench, "feeds": feeds.bench, "spool": spool.bench}
+BENCHES = {"path": path.bench, "rows": rows.bench, "candles": candles.bench, "feeds": feeds.bench, "spool": spool.bench}
 
 
 def main() -> None:

@@ -239,7 +239,8 @@ class Keeping:
 
     async def _may_follow(self, before: int, batch: Sequence[StoredEvent]) -> bool:
         """Wait, if a batch says that a gap is filled, until what fills it is kept; false if it never is."""
-        if any(isinstance(event, Gap) and event.state is GapState.REPAIRED for event in batch):
+        gaps = (event for event in batch if type(event) is Gap)
+        if any(gap.state is GapState.REPAIRED for gap in gaps):
             while min(self._in_flight) < before and not self._refused:  # noqa: ASYNC110  as above
                 await asyncio.sleep(GLANCE_S)
             return not self._refused

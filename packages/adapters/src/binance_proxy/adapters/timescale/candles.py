@@ -85,7 +85,7 @@ async def fetch_candles(
     if first >= end:
         return []
     last = timeframe.period(end - 1)[1]
-    rows = await connection.fetch(_query(timeframe), recorded.instrument_id, ceil_us(first), ceil_us(last))
+    rows = await connection.fetch(candles_query(timeframe), recorded.instrument_id, ceil_us(first), ceil_us(last))
     return _candles(rows, recorded.instrument, timeframe)
 
 
@@ -117,7 +117,7 @@ def _candles(rows: list[asyncpg.Record], instrument: Instrument, timeframe: Time
     return candles
 
 
-def _query(timeframe: Timeframe) -> str:
+def candles_query(timeframe: Timeframe) -> str:
     """Ask for candles: $1 instrument, $2 and $3 the range of time."""
     if timeframe.name in LEVELS:
         return CANDLES.format(sums=OF_LEVEL.format(level=timeframe.name))

@@ -1,8 +1,9 @@
 """How a batch of events gets into the tables: once each, all of them or none."""
 
 import struct
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -11,7 +12,7 @@ from msgspec import Struct, structs
 from binance_proxy.adapters.timescale.errors import AlreadyStored, PartitionMissing
 from binance_proxy.adapters.timescale.partitions import DAY_NS, Partitions
 from binance_proxy.adapters.timescale.registry import TimescaleRegistry
-from binance_proxy.adapters.timescale.rows import TABLES, TRADES, TS_MAX, TS_MIN, Ids, TickTable, pack_file
+from binance_proxy.adapters.timescale.rows import TABLES, TRADES, TS_MAX, TS_MIN, Ids, TickTable, file_of
 from binance_proxy.adapters.timescale.session import Session
 from binance_proxy.application.ports import EventsRejected, StoredEvent
 from binance_proxy.domain.gap import FORWARD, Gap
@@ -53,7 +54,7 @@ class Copy(Struct, frozen=True):
     touched: Touched | None
     """Of trades: the minutes whose candles they change."""
     file: bytearray
-    """Ordered by time, instrument and id, so that no two writers of the same rows wait for each other."""
+    """Ordered by the key, so that no two writers of the same rows wait for each other."""
 
 
 class Writer:
@@ -75,7 +76,6 @@ class Writer:
         ids = await self._ids({event.instrument for event in events})
         kinds: dict[type, list[Any]] = defaultdict(list)
         for event in events:
-            _check_times(event)
             kinds[type(event)].append(event)
         gaps = _gap_columns(kinds.pop(Gap, []), ids)
         copies = [_copy(TABLES[kind], kinds[kind], ids) for kind in sorted(kinds, key=list(TABLES).index)]
@@ -150,48 +150,66 @@ async def _copy_missing(connection: asyncpg.Connection, copy: Copy) -> int:
     columns = ", ".join(table.columns)
     inserted: str = await connection.execute(
         f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {staged}"  # noqa: S608  our own words
-        f" ORDER BY ts_event, instrument_id, {table.id_column} ON CONFLICT DO NOTHING"
+        f" ORDER BY instrument_id, ts_event, {table.id_column} ON CONFLICT DO NOTHING"
     )
     return int(inserted.rpartition(" ")[2])  # "INSERT 0 17"
 
 
-def _check_times(event: StoredEvent) -> None:
+def _check_times(instrument: Instrument, times: Iterable[int]) -> None:
     """Refuse a time that the key, or the table, would not hold as it is."""
-    times = (event.ts_event, event.start, event.end) if isinstance(event, Gap) else (event.ts_event,)
+    resolution_ns = instrument.time_resolution_ns
     for ts in times:
-        if ts % event.instrument.time_resolution_ns or not TS_MIN <= ts <= TS_MAX:
+        if ts % resolution_ns or not TS_MIN <= ts <= TS_MAX:
             raise EventsRejected(
-                f"{event.instrument.name}: the time {ts} is no whole multiple of the instrument's"
-                f" {event.instrument.time_resolution_ns} ns, or over 64 bits long."
+                f"{instrument.name}: the time {ts} is no whole multiple of the instrument's"
+                f" {resolution_ns} ns, or over 64 bits long."
             )
 
 
-def _copy(table: TickTable[Any], ticks: Sequence[Any], ids: Ids) -> Copy:
+def _copy(table: TickTable[Any], ticks: Iterable[Any], ids: Ids) -> Copy:
     """Turn the ticks of one kind into rows.
 
     Raises:
-        EventsRejected: A number is over 64 bits long.
+        EventsRejected: A time is finer than its instrument's resolution, or a number over 64 bits long.
     """
-    id_of = table.id_of
-    ordered = sorted(ticks, key=lambda tick: (tick.ts_event, ids[tick.instrument], id_of(tick)))
-    try:
-        file = pack_file(table, ordered, ids)
-    except struct.error as error:
-        raise EventsRejected(f"A number in a row for {table.name} does not fit 64 bits.") from error
-    if table is TRADES:
-        minutes = {(ids[tick.instrument], tick.ts_event // MINUTE_NS) for tick in ordered}
-        days = frozenset(minute // MINUTES_A_DAY for _, minute in minutes)
-        return Copy(table, days, len(ordered), _runs(minutes), file)
-    first, last = ordered[0].ts_event // DAY_NS, ordered[-1].ts_event // DAY_NS
-    days = frozenset({first} if first == last else (tick.ts_event // DAY_NS for tick in ordered))
-    return Copy(table, days, len(ordered), None, file)
+    by_instrument: dict[Instrument, list[Any]] = defaultdict(list)
+    for tick in ticks:
+        by_instrument[tick.instrument].append(tick)
+    parts: dict[int, list[Any]] = defaultdict(list)  # what is said of an instrument may have changed
+    for instrument, some in by_instrument.items():
+        parts[ids[instrument]] += some
+    rows: list[bytes | bytearray] = []
+    minutes: list[tuple[int, int]] = []
+    days: set[int] = set()
+    for instrument_id, part in sorted(parts.items()):
+        part.sort(key=table.key)
+        times = [tick.ts_event for tick in part]
+        _check_times(part[0].instrument, times)
+        try:
+            rows.append(table.pack(part, instrument_id))
+        except struct.error as error:
+            raise EventsRejected(f"A number in a row for {table.name} does not fit 64 bits.") from error
+        days.update(_periods(times, DAY_NS))
+        if table is TRADES:
+            minutes += [(instrument_id, minute) for minute in _periods(times, MINUTE_NS)]
+    touched = _runs(minutes) if table is TRADES else None
+    return Copy(table, frozenset(days), sum(map(len, parts.values())), touched, file_of(rows))
+
+
+def _periods(times: Sequence[int], length_ns: int) -> Iterator[int]:
+    """Yield the periods that ordered times lie in, counted from 1970, each once."""
+    at = 0
+    while at < len(times):
+        period = times[at] // length_ns
+        yield period
+        at = bisect_left(times, (period + 1) * length_ns, at)
 
 
 def _runs(minutes: Iterable[tuple[int, int]]) -> Touched:
-    """Join minutes that follow each other. No run goes over midnight, as days are dropped whole."""
+    """Join ordered minutes that follow each other. No run goes over midnight, as days are dropped whole."""
     runs: Touched = ([], [], [])
     instruments, starts, ends = runs
-    for instrument_id, minute in sorted(minutes):
+    for instrument_id, minute in minutes:
         start_us = minute * MINUTE_NS // 1000
         if (
             instruments
@@ -207,9 +225,14 @@ def _runs(minutes: Iterable[tuple[int, int]]) -> Touched:
 
 
 def _gap_columns(gaps: Iterable[Gap], ids: Ids) -> list[list[Any]]:
-    """Turn gaps into columns for `GAPS`, each gap once, as it is in the end."""
+    """Turn gaps into columns for `GAPS`, each gap once, as it is in the end.
+
+    Raises:
+        EventsRejected: A time is finer than its instrument's resolution, or over 64 bits long.
+    """
     furthest: dict[tuple[int, str, int], Gap] = {}
     for gap in gaps:
+        _check_times(gap.instrument, (gap.ts_event, gap.start, gap.end))
         key = (ids[gap.instrument], gap.stream.value, gap.first_id)
         first = furthest.setdefault(key, gap)
         state = max(gap.state, first.state, key=FORWARD.index)
