@@ -32,7 +32,9 @@ VIEW = "SELECT * FROM candles_1m WHERE symbol = 'ETH/USDT' AND start >= $1 AND s
 
 async def bench(rounds: int) -> None:
     """Print the ratios."""
-    print(f"candles: a month of 1m, {CANDLES:,} of them, summed up before; the time of the same SQL by asyncpg")
+    print(
+        f"candles: a month of 1m, {CANDLES:,} of them, summed up before; the time of the same SQL by asyncpg"
+    )
     await on_each_server(partial(_on_server, rounds))
 
 

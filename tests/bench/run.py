@@ -11,9 +11,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench import candles, feeds, path, rows, spool
+from bench import candles, feeds, filling, path, rows, sizes, spool
 
-BENCHES = {"path": path.bench, "rows": rows.bench, "candles": candles.bench, "feeds": feeds.bench, "spool": spool.bench}
+BENCHES = {
+    "path": lambda given: path.bench(given.rounds),
+    "rows": lambda given: rows.bench(given.rounds),
+    "filling": lambda given: filling.bench(given.rows),
+    "candles": lambda given: candles.bench(given.rounds),
+    "sizes": lambda _: sizes.bench(),
+    "spool": lambda given: spool.bench(given.rounds),
+    "feeds": lambda given: feeds.bench(given.rounds),
+}
 
 
 def main() -> None:
@@ -21,9 +29,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("only", nargs="*", choices=[*BENCHES, []], help="which ones; all if left out")
     parser.add_argument("--rounds", type=int, default=7, help="turns that each side takes")
+    parser.add_argument("--rows", type=int, default=filling.ROWS, help="what `filling` fills a table with")
     arguments = parser.parse_args()
     for name in arguments.only or BENCHES:
-        asyncio.run(BENCHES[name](arguments.rounds))
+        asyncio.run(BENCHES[name](arguments))
 
 
 if __name__ == "__main__":

@@ -25,16 +25,16 @@ SELECT
     trades,
     coalesce(
         (
-            SELECT t.ts_event FROM trades t
+            SELECT {since_2000} FROM trades t
             WHERE t.instrument_id = $1 AND NOT t.off_book
             ORDER BY t.ts_event DESC LIMIT 1
         ),
         (
-            SELECT timestamptz '2000-01-01T00:00Z' + r.closing[1] * interval '1 microsecond' FROM rollup_1d r
+            SELECT r.closing[1] FROM rollup_1d r
             WHERE r.instrument_id = $1 AND r.opening IS NOT NULL
             ORDER BY r.start DESC LIMIT 1
         )
-    ) AS newest
+    ) AS newest_us
 FROM {sums}
 WHERE opening IS NOT NULL
 ORDER BY start
@@ -85,18 +85,24 @@ async def fetch_candles(
     if first >= end:
         return []
     last = timeframe.period(end - 1)[1]
-    rows = await connection.fetch(candles_query(timeframe), recorded.instrument_id, ceil_us(first), ceil_us(last))
+    rows = await connection.fetch(
+        candles_query(timeframe), recorded.instrument_id, ceil_us(first), ceil_us(last)
+    )
     return _candles(rows, recorded.instrument, timeframe)
 
 
 def _candles(rows: list[asyncpg.Record], instrument: Instrument, timeframe: Timeframe) -> list[Candle]:
+    if not rows:
+        return []
     candles = []
-    length_s = LEVELS.get(timeframe.name)
-    for start_us, first, high, low, close, last_us, ts_recv, volume, quote_volume, trades, newest_us in rows:
-        if length_s is None:
-            start, end = timeframe.period(start_us * 1000)
-        else:
-            start, end = start_us * 1000, start_us * 1000 + length_s * SECOND_NS
+    period = timeframe.period
+    length_ns = LEVELS.get(timeframe.name, 0) * SECOND_NS
+    newest = (rows[0]["newest_us"] + EPOCH_2000_US) * 1000
+    for start_us, first, high, low, close, last_us, ts_recv, volume, quote_volume, trades, _ in rows:
+        start = start_us * 1000
+        end = start + length_ns
+        if not length_ns:
+            start, end = period(start)
         candle = Candle(
             instrument=instrument,
             timeframe=timeframe,
@@ -111,7 +117,7 @@ def _candles(rows: list[asyncpg.Record], instrument: Instrument, timeframe: Time
             volume=int(volume),
             quote_volume=int(quote_volume),
             trades=trades,
-            closed=newest_us * 1000 >= end,
+            closed=newest >= end,
         )
         candles.append(candle)
     return candles
@@ -120,7 +126,7 @@ def _candles(rows: list[asyncpg.Record], instrument: Instrument, timeframe: Time
 def candles_query(timeframe: Timeframe) -> str:
     """Ask for candles: $1 instrument, $2 and $3 the range of time."""
     if timeframe.name in LEVELS:
-        return CANDLES.format(sums=OF_LEVEL.format(level=timeframe.name))
+        return CANDLES.format(sums=OF_LEVEL.format(level=timeframe.name), since_2000=SINCE_2000)
     length_s = _length_s(timeframe)
     for level, level_s in LEVELS.items():
         if length_s % level_s == 0:
@@ -128,7 +134,7 @@ def candles_query(timeframe: Timeframe) -> str:
             break
     else:
         sums = OF_TRADES.format(since_2000=SINCE_2000, period=_period(timeframe, "ts_event"))
-    return CANDLES.format(sums=sums)
+    return CANDLES.format(sums=sums, since_2000=SINCE_2000)
 
 
 def _length_s(timeframe: Timeframe) -> int:
