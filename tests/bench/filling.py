@@ -76,14 +76,15 @@ async def _on_server(rows: int, database: Database) -> None:
                 await keep(kept, some)
         stored = await sql.fetchval("SELECT count(*) FROM trades")
         assert stored == rows, stored
-        _print(first, last)
+        _print(first, last, database)
 
 
-def _print(first: list[Stretch], last: list[Stretch]) -> None:
+def _print(first: list[Stretch], last: list[Stretch], database: Database) -> None:
     falls = median(one.path for one in first) / median(one.path for one in last)
     beside = median(one.bare / one.path for one in last) / median(one.bare / one.path for one in first)
     machine = median(one.bare for one in first) / median(one.bare for one in last)
-    print(f"    the whole path                                    {falls:.2f} (aim: 0.9)")
+    aim = " (aim: 0.9)" if database.has_timescale else ""
+    print(f"    the whole path                                    {falls:.2f}{aim}")
     print(f"    the same, of a bare COPY right beside each        {beside:.2f}")
     print(f"    that bare COPY into a table that is empty again   {machine:.2f} (the machine: 1 if steady)")
 
