@@ -14,12 +14,14 @@ from binance_proxy.adapters.timescale.partitions import DAY_NS, Partitions
 from binance_proxy.adapters.timescale.registry import TimescaleRegistry
 from binance_proxy.adapters.timescale.rows import TABLES, TRADES, TS_MAX, TS_MIN, Ids, TickTable, file_of
 from binance_proxy.adapters.timescale.session import Session
-from binance_proxy.application.ports import EventsRejected, StoredEvent
+from binance_proxy.application.ports import EventsRejected, StoredEvent, StoreUnavailable
 from binance_proxy.domain.gap import FORWARD, Gap
 from binance_proxy.domain.instrument import Instrument
 
 MINUTE_NS = 60 * 1_000_000_000
 MINUTES_A_DAY = DAY_NS // MINUTE_NS
+LOOK_UPS = 20
+"""How often a batch looks up its instruments, as a pool that grows makes new connections too."""
 CAREFUL_BATCHES = 32
 """How many batches take the careful way after one that held something already stored."""
 
@@ -73,6 +75,15 @@ class Writer:
 
     async def append(self, events: Sequence[StoredEvent]) -> int:
         """Keep the events, as `MarketStore.append` says; return how many were new."""
+        for _ in range(LOOK_UPS):
+            new = await self._append(events)
+            if new is not None:
+                return new
+        raise StoreUnavailable("The connections to PostgreSQL do not last long enough to write anything.")
+
+    async def _append(self, events: Sequence[StoredEvent]) -> int | None:
+        """Try to keep the events; `None` if the ids may be of another database than the one written to."""
+        arrivals = self._session.arrivals
         ids = await self._ids({event.instrument for event in events})
         kinds: dict[type, list[Any]] = defaultdict(list)
         for event in events:
@@ -80,12 +91,12 @@ class Writer:
         gaps = _gap_columns(kinds.pop(Gap, []), ids)
         copies = [_copy(TABLES[kind], kinds[kind], ids) for kind in sorted(kinds, key=list(TABLES).index)]
         try:
-            return await self._write(copies, gaps)
+            return await self._write(copies, gaps, arrivals)
         except PartitionMissing:
             if self._partitions is None:
                 raise
             self._partitions.forget()  # somebody has dropped it since it was made
-            return await self._write(copies, gaps)
+            return await self._write(copies, gaps, arrivals)
 
     async def _ids(self, instruments: Iterable[Instrument]) -> Ids:
         """Look up or register the instruments of a batch, and refuse one in other units."""
@@ -100,26 +111,29 @@ class Writer:
             ids[instrument] = recorded.instrument_id
         return ids
 
-    async def _write(self, copies: Sequence[Copy], gaps: Sequence[list[Any]]) -> int:
+    async def _write(self, copies: Sequence[Copy], gaps: Sequence[list[Any]], arrivals: int) -> int | None:
         if self._partitions is not None:
             for copy in copies:
                 await self._partitions.ensure(copy.table.name, copy.days)
         if not self._careful_batches:
             try:
-                return await self._transact(copies, gaps, _copy_in)
+                return await self._transact(copies, gaps, arrivals, _copy_in)
             except AlreadyStored:
                 self._careful_batches = CAREFUL_BATCHES
         self._careful_batches = max(0, self._careful_batches - 1)
-        return await self._transact(copies, gaps, _copy_missing)
+        return await self._transact(copies, gaps, arrivals, _copy_missing)
 
     async def _transact(
         self,
         copies: Sequence[Copy],
         gaps: Sequence[list[Any]],
+        arrivals: int,
         send: Callable[[asyncpg.Connection, Copy], Awaitable[int]],
-    ) -> int:
-        """Send everything in one transaction; return how many rows were new."""
+    ) -> int | None:
+        """Send everything in one transaction; return how many rows were new, `None` if nothing was sent."""
         async with self._session.transaction() as connection:
+            if self._session.arrivals != arrivals:
+                return None
             new = 0
             for copy in copies:
                 rows = await send(connection, copy)
