@@ -14,10 +14,12 @@ from binance_proxy.adapters.memory.history import MemoryHistory
 from binance_proxy.adapters.memory.publisher import MemoryPublisher
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.memory.store import MemoryStore
-from binance_proxy.application import follow
+from binance_proxy.application import follow, keeping
 from binance_proxy.application.ports import (
     FeedRejected,
     FeedUnavailable,
+    StoredEvent,
+    StoreFull,
     StoreRejected,
     StoreUnavailable,
     TrackedPair,
@@ -105,10 +107,16 @@ class Past(MemoryHistory):
 class Bench:
     """A recording of the venue."""
 
-    def __init__(self, *pairs: TrackedPair, history: bool = False) -> None:
+    def __init__(
+        self,
+        *pairs: TrackedPair,
+        history: bool = False,
+        store: type[MemoryStore] = MemoryStore,
+        **settings: int,
+    ) -> None:
         self.venue = Venue()
         self.registry = MemoryRegistry(pairs)
-        self.store = MemoryStore(self.registry)
+        self.store = store(self.registry)
         self.publisher = MemoryPublisher()
         self.messages = self.publisher.listen("")
         self.recording = Recording(
@@ -118,7 +126,7 @@ class Bench:
             registry=self.registry,
             publisher=self.publisher,
             clock=ManualClock(T0, auto=False),
-            settings=RecordSettings(batch_age_s=0.0, timeframes=("1m",)),
+            settings=RecordSettings(batch_age_s=0.0, timeframes=("1m",), **settings),
             publish_snapshot_s=1e9,
             history=Past(self.venue) if history else None,
             repair=RepairSettings(patience_s=0.0),
@@ -281,6 +289,44 @@ async def test_with_a_history_the_trades_of_a_pause_are_a_gap_that_is_repaired(p
         assert trades == [(Stream.TRADES, 4, 6, GapState.REPAIRED)]
         assert bench.states == {"ETH/USDT": "in step"}
         assert bench.recording.status()["open_gaps"] == 0
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_what_was_dropped_of_a_pair_that_is_removed_meanwhile_is_told_and_repaired(
+    *, comes_back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(MemoryStore):
+        is_full = False
+
+        async def append(self, events: Sequence[StoredEvent]) -> int:
+            if self.is_full:
+                raise StoreFull("no room")
+            return await super().append(events)
+
+    monkeypatch.setattr(keeping, "LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(keeping, "SHORTEST_PAUSE_S", 0.01)
+    bench = Bench(ETH, SOL, history=True, store=Full, buffer=8, batch=4, batch_least=1)
+    async with bench.running():
+        await bench.go_on()
+        await until(lambda: bench.recording.waiting == 0)
+        bench.store.is_full = True
+        await bench.go_on()
+        await until(lambda: bench.recording.keeping.state == "stopped")
+        await bench.go_on(20)
+        await bench.remove("SOL/USDT")
+        dropped = bench.recording.keeping._dropped.ranges
+        assert {instrument.symbol for instrument, _ in dropped} == {"ETH/USDT", "SOL/USDT"}
+        bench.store.is_full = False
+        if comes_back:
+            await bench.put(SOL)
+        await until(lambda: bench.recording.keeping.state == "storing")
+        await bench.go_on(2)
+        await until(lambda: bench.recording.report.repaired == 2)
+        assert await bench.ids("ETH/USDT") == list(range(1, 25))
+        assert await bench.ids("SOL/USDT") == list(range(1, 25 if comes_back else 23))
+    for symbol in ("ETH/USDT", "SOL/USDT"):
+        states = {(stream, state) for stream, _, _, state in await bench.gaps(symbol)}
+        assert states == {(Stream.TRADES, GapState.REPAIRED), (Stream.ORDERBOOK, GapState.LOST)}
 
 
 async def test_an_exchange_that_is_away_is_asked_again_while_others_go_on(

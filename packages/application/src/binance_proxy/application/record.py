@@ -28,6 +28,7 @@ from binance_proxy.application.report import Report
 from binance_proxy.application.resume import read_ending, resume, stored_aggregated
 from binance_proxy.application.track import Plan, Track
 from binance_proxy.domain.candle import SECOND_NS, Timeframe
+from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.tick import BadFrame, Disconnect, MarketEvent, QuoteTick, TradeTick
 
@@ -137,6 +138,11 @@ class Recording:
             aggregated=aggregated,
             goes_on=repair is not None,
         )
+
+        def want(gap: Gap) -> None:
+            if repair:
+                repair.want(gap, track)
+
         track = self._tracks[instrument] = Track(
             instrument,
             self._feed,
@@ -145,11 +151,11 @@ class Recording:
             self.report,
             plan=plan,
             on_step=self._tell_status,
-            on_gap=repair.want if repair else lambda _: None,
+            on_gap=want,
         )
         if repair and ending:
             for gap in resume(track, ending):
-                repair.want(gap)
+                want(gap)
 
     async def run(self, stop: asyncio.Event) -> Report:
         """Record until the feed ends or ``stop`` is set; then store what is still on its way.
@@ -228,6 +234,7 @@ class Recording:
         }
 
     def _tell_dropped(self, instrument: Instrument, stream: Stream, dropped: DroppedRange) -> None:
+        """Tell of what was let go, also of an instrument that is recorded no more."""
         track = self._tracks.get(instrument) or self._following.left[instrument]
         track.dropped(stream, dropped)
 

@@ -100,11 +100,14 @@ class Repair:
         self._jobs: list[_Job] = []
         self._wanted = asyncio.Event()
 
-    def want(self, gap: Gap) -> None:
-        """Have a gap repaired soon; does nothing if it is none that could be."""
+    def want(self, gap: Gap, track: Track) -> None:
+        """Have a gap of a track repaired soon; does nothing if it is none that could be.
+
+        The track may be that of an instrument which is recorded no more: what came of it before is wanted.
+        """
         if self._settings.enabled and gap.stream is Stream.TRADES and gap.state is GapState.OPEN:
             due = self._loop.time() + self._settings.patience_s
-            self._jobs.append(_Job(gap, self._tracks[gap.instrument], due))
+            self._jobs.append(_Job(gap, track, due))
             self._wanted.set()
 
     async def run(self) -> None:
