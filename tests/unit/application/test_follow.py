@@ -16,6 +16,7 @@ from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.memory.store import MemoryStore
 from binance_proxy.application import follow, keeping
 from binance_proxy.application.ports import (
+    EventsRejected,
     FeedRejected,
     FeedUnavailable,
     StoredEvent,
@@ -401,6 +402,8 @@ async def test_a_source_that_refuses_ends_nothing(caplog: pytest.LogCaptureFixtu
 async def test_a_store_that_is_away_or_refuses_one_pair_ends_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    asked = Counter[str]()
+
     class Moody(MemoryRegistry):
         away = 0
 
@@ -411,8 +414,9 @@ async def test_a_store_that_is_away_or_refuses_one_pair_ends_nothing(
             return await super().pairs()
 
         async def register(self, instrument: Instrument) -> Instrument:
+            asked[instrument.symbol] += 1
             if instrument.symbol == "ABC/USDT":
-                raise StoreRejected("too fine")
+                raise EventsRejected("too fine")
             return await super().register(instrument)
 
     bench = Bench(ETH)
@@ -425,7 +429,36 @@ async def test_a_store_that_is_away_or_refuses_one_pair_ends_nothing(
         await until(lambda: "BTC/USDT" in bench.states)
         assert "the tracked pairs cannot be read" in caplog.text
         assert "ABC/USDT (spot): not recorded: too fine" in caplog.text
+        await bench.put(SOL)
+        assert set(bench.states) == {"ETH/USDT", "BTC/USDT", "SOL/USDT"}
+        assert asked["ABC/USDT"] == 1, "it will never be kept"
+
+
+@pytest.mark.parametrize("what", ["register", "_begin"])
+async def test_a_store_that_refuses_is_asked_again_while_others_are_begun_with(
+    what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench, refuses = Bench(ETH), True
+    owner = bench.registry if what == "register" else bench.recording._following
+    answer = getattr(owner, what)
+
+    async def moody(instrument: Instrument, *more: frozenset[Stream]) -> object:
+        if refuses and instrument.symbol == "ABC/USDT":
+            raise StoreRejected("password authentication failed")
+        return await answer(instrument, *more)
+
+    monkeypatch.setattr(owner, what, moody)
+    async with bench.running():
+        await bench.put(ABC)
+        await until(lambda: "ABC/USDT (spot): not recorded yet, trying again in" in caplog.text)
+        await bench.put(BTC)
+        await until(lambda: "BTC/USDT" in bench.states)
         assert "ABC/USDT" not in bench.states
+        assert "password authentication failed" in caplog.text
+        refuses = False
+        await until(lambda: "ABC/USDT" in bench.states)
+        await bench.go_on(2)
+    assert await bench.ids("ETH/USDT") == await bench.ids("ABC/USDT") == [1, 2]
 
 
 async def test_a_capture_ignores_every_change() -> None:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from binance_proxy.application.ports import (
     Clock,
+    EventsRejected,
     FeedRejected,
     FeedUnavailable,
     InstrumentRegistry,
@@ -63,7 +64,7 @@ class Following:
             tracks: What is recorded at the moment; changed here, and read by others.
             begin: Puts the track of an instrument that this run has not recorded yet among ``tracks``, behind
                 what is stored of it. May raise `StoreUnavailable` or `StoreRejected`, and has then done
-                nothing.
+                nothing. All but `EventsRejected` is tried again.
             changed: Called when something is recorded that was not, or the other way round.
         """
         self.left: dict[Instrument, Track] = {}
@@ -142,10 +143,10 @@ class Following:
                 try:
                     await self._begin_with(missing)
                     attempt = 0
-                except (FeedUnavailable, StoreUnavailable) as error:
+                except (FeedUnavailable, StoreUnavailable, StoreRejected) as error:
                     pause_s = _pause_s(attempt)
                     attempt += 1
-                    names = _said(missing)
+                    names = _said(self._missing() or missing)
                     log.warning("%s: not recorded yet, trying again in %.1f s: %s", names, pause_s, error)
                 except FeedRejected as error:
                     self._give_up(missing, error)
@@ -164,18 +165,31 @@ class Following:
         ]
 
     async def _begin_with(self, pairs: Sequence[TrackedPair]) -> None:
-        """Begin with some pairs, and follow those of them that the feed has."""
+        """Begin with some pairs, and follow those of them that the feed has.
+
+        Raises:
+            FeedUnavailable: The source is away for now.
+            FeedRejected: The source cannot be read.
+            StoreUnavailable: The store is away.
+            StoreRejected: The store refuses one of them, perhaps not for long. All others are begun with.
+        """
+        refusal: StoreRejected | None = None
         described = {_name(one): one for one in await self._feed.instruments(pairs)}
         self._note_in_vain(pair for pair in pairs if _name(pair) not in described)
         try:
             for name, instrument in described.items():
                 if name in self._wanted:  # still, and perhaps otherwise than when the feed was asked
-                    await self._enter(instrument, self._wanted[name])
+                    try:
+                        await self._enter(instrument, self._wanted[name])
+                    except StoreRejected as error:
+                        refusal = error
         finally:
             self._adjust()  # also to what was changed meanwhile
+        if refusal:
+            raise refusal
 
     async def _enter(self, described: Instrument, pair: TrackedPair) -> None:
-        """Put the track of a pair among those that are recorded."""
+        """Put the track of a pair among those that are recorded, or give it up if it cannot be kept."""
         streams = frozenset(pair.streams)
         try:
             instrument = await self._registry.register(described)
@@ -184,7 +198,7 @@ class Following:
                 self._tracks[instrument].take_only(streams, self._clock.now())
             else:
                 await self._begin(instrument, streams)
-        except StoreRejected as error:
+        except EventsRejected as error:
             self._give_up([pair], error)
             return
         log.info("now recording %s", _said([pair]))

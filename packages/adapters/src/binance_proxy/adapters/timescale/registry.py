@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from binance_proxy.adapters.timescale.listen import notices
 from binance_proxy.adapters.timescale.session import Session
-from binance_proxy.application.ports import StoreRejected, TrackedPair
+from binance_proxy.application.ports import EventsRejected, StoreRejected, TrackedPair
 from binance_proxy.domain.instrument import MICROSECOND_NS, Instrument, Market, Stream, is_symbol
 
 PAIRS = """
@@ -119,7 +119,7 @@ class TimescaleRegistry:
 
         Raises:
             StoreUnavailable: The store is away.
-            StoreRejected: The instrument's times are finer than the microseconds that PostgreSQL keeps.
+            EventsRejected: The instrument's times are finer than the microseconds that PostgreSQL keeps.
         """
         return (await self.record(instrument)).instrument
 
@@ -129,7 +129,7 @@ class TimescaleRegistry:
         if found is not None:
             return found
         if instrument.time_resolution_ns % MICROSECOND_NS:
-            raise StoreRejected(
+            raise EventsRejected(
                 f"{instrument.name} has a time resolution of {instrument.time_resolution_ns} ns, and"
                 " PostgreSQL keeps whole microseconds."
             )
