@@ -211,3 +211,28 @@ async def test_one_pair_that_is_refused_does_not_end_the_others(sandboxes: Sandb
     assert {event.instrument for event in events if isinstance(event, TradeTick)} == set(instruments)
     with pytest.raises(FeedRejected, match="NO/SUCH"):
         await read(feed, [gone], 2)
+
+
+@pytest.mark.parametrize("begins_with", [(), PAIRS[:1]], ids=["nothing", "a pair"])
+async def test_a_pair_that_is_followed_and_refused_does_not_end_the_stream(
+    sandboxes: Sandboxes, begins_with: Sequence[str]
+) -> None:
+    feed = await sandboxes.feed()
+    instruments = await described(feed)
+    begun = [one for one in instruments if one.symbol in begins_with]
+    gone = replace(instruments[0], symbol="NO/SUCH")
+    async with asyncio.timeout(PATIENCE_S), aclosing(feed.stream(begun)) as stream:
+        coming = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0)
+        if begun:
+            await coming
+            coming = asyncio.ensure_future(anext(stream))
+        feed.follow([gone])
+        while not isinstance(event := await coming, Disconnect):
+            coming = asyncio.ensure_future(anext(stream))
+        assert event.instruments == (gone,)
+        feed.follow([gone, *instruments])
+        seen = set[Instrument]()
+        while seen != set(instruments):
+            event = await anext(stream)
+            seen |= {event.instrument} if isinstance(event, TradeTick) else set()

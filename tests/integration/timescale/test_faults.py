@@ -14,7 +14,7 @@ from msgspec import structs
 
 from binance_proxy.adapters.embedded.postgres import open_postgres
 from binance_proxy.adapters.timescale.store import TimescaleStore, open_timescale
-from binance_proxy.application.ports import StoredEvent, StoreRejected, StoreUnavailable
+from binance_proxy.application.ports import EventsRejected, StoredEvent, StoreRejected, StoreUnavailable
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
@@ -182,7 +182,7 @@ async def test_a_number_over_64_bits_is_rejected(database_url: str, event: Store
 
 async def test_times_finer_than_a_microsecond_are_rejected(database_url: str) -> None:
     async with open_timescale(database_url) as store:
-        with pytest.raises(StoreRejected, match="microseconds"):
+        with pytest.raises(EventsRejected, match="microseconds"):
             await store.registry.register(structs.replace(ETH, time_resolution_ns=1))
         assert await store.registry.instruments() == []
 

@@ -11,7 +11,7 @@ from binance_proxy.adapters.ccxt import watch
 from binance_proxy.adapters.ccxt.books import WatchedBook
 from binance_proxy.adapters.ccxt.inbox import Inbox
 from binance_proxy.adapters.ccxt.settings import Ccxt
-from binance_proxy.adapters.ccxt.watch import Watch
+from binance_proxy.adapters.ccxt.watch import Watch, Watched
 from binance_proxy.application.ports import FeedRejected
 from binance_proxy.domain.instrument import Instrument, Market, Stream
 from binance_proxy.domain.tick import BadFrame, BookSnapshot, Disconnect, MarketEvent, QuoteTick, TradeTick
@@ -26,6 +26,10 @@ class NetworkError(Exception):
 
 class BadSymbol(Exception):
     pass
+
+
+def began(*instruments: Instrument) -> set[Watched]:
+    return {(instrument, stream) for instrument in instruments or (ETH,) for stream in Stream}
 
 
 def trade(number: int, **changed: Any) -> dict[str, Any]:
@@ -73,7 +77,13 @@ async def watched(
 ) -> tuple[list[MarketEvent], ScriptedExchange]:
     exchange, inbox, events = ScriptedExchange(trades, books), Inbox(100), []
     asking = Watch(
-        exchange, Ccxt(exchange="kraken"), inbox, now=lambda: NOW, failing=set(), longest_pause_s=0.001
+        exchange,
+        Ccxt(exchange="kraken"),
+        inbox,
+        now=lambda: NOW,
+        failing=set(),
+        unheard=began(),
+        longest_pause_s=0.001,
     )
     task = asyncio.create_task(asking.run({ETH: WatchedBook(ETH)}))
     task.add_done_callback(lambda done: done.cancelled() or inbox.fail(done.exception()))
@@ -158,7 +168,9 @@ async def test_what_ccxt_keeps_is_thrown_away_once_it_was_read() -> None:
             return list(found)
 
     exchange, inbox = Cleared([[trade(1)]], []), Inbox(10)
-    asking = Watch(exchange, Ccxt(), inbox, now=lambda: NOW, failing=set(), longest_pause_s=0.001)
+    asking = Watch(
+        exchange, Ccxt(), inbox, now=lambda: NOW, failing=set(), unheard=began(), longest_pause_s=0.001
+    )
     task = asyncio.create_task(asking.run({ETH: WatchedBook(ETH)}))
     await inbox.take()
     task.cancel()
@@ -199,11 +211,53 @@ async def test_a_watch_ends_once_all_is_refused() -> None:
         await watched([BadSymbol("no such pair")], [book(1.0)], lambda _: False)
 
 
-class OneRefused(ScriptedExchange):
-    """Refuses some of ETH after a few looks."""
+async def test_a_pair_that_is_refused_while_nothing_else_is_watched_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may have been followed later, or recorded before; others may be followed after it."""
+    exchange, inbox, events = OneRefused(["trades", "book"], after=0), Inbox(100), list[MarketEvent]()
+    asking = Watch(
+        exchange, Ccxt(), inbox, now=lambda: NOW, failing=set(), unheard=set(), longest_pause_s=0.001
+    )
+    books = {ETH: WatchedBook(ETH)}
+    task = asyncio.create_task(asking.run(books))
+    try:
+        async with asyncio.timeout(60):
+            events.extend(await inbox.take())
+            books[SOL] = WatchedBook(SOL)
+            asking.follow(books)
+            while not kinds(events, TradeTick):
+                events.extend(await inbox.take())
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+    assert [event.instruments for event in kinds(events, Disconnect)] == [(ETH,)]
+    assert "kraken.spot.ethusdt is recorded no further: " in caplog.text
 
-    def __init__(self, refused: Sequence[str]) -> None:
+
+async def test_what_was_heard_and_is_refused_later_ends_nothing() -> None:
+    exchange, inbox, failing, unheard = OneRefused(["trades"]), Inbox(100), set[Watched](), began(ETH)
+    asking = Watch(
+        exchange, Ccxt(), inbox, now=lambda: NOW, failing=failing, unheard=unheard, longest_pause_s=0.001
+    )
+    task = asyncio.create_task(asking.run({ETH: WatchedBook(ETH)}))
+    events = list[MarketEvent]()
+    async with asyncio.timeout(60):
+        while not kinds(events, Disconnect):
+            events.extend(await inbox.take())
+    await asyncio.wait({task}, timeout=0.05)
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait({task})
+
+
+class OneRefused(ScriptedExchange):
+    """Refuses some of ETH after so many looks."""
+
+    def __init__(self, refused: Sequence[str], after: int = 10) -> None:
         super().__init__([], [])
+        self.after = after
         self.refused = refused
         self.looks: Counter[tuple[str, str]] = Counter()
 
@@ -216,7 +270,7 @@ class OneRefused(ScriptedExchange):
     async def _look(self, what: str, symbol: str) -> int:
         await asyncio.sleep(0.001)
         self.looks[what, symbol] += 1
-        if symbol == "ETH/USDT" and what in self.refused and self.looks.total() > 10:
+        if symbol == "ETH/USDT" and what in self.refused and self.looks.total() > self.after:
             raise BadSymbol("delisted")
         return self.looks[what, symbol]
 
@@ -229,7 +283,15 @@ async def test_one_pair_that_is_refused_is_told_of_once_and_the_others_go_on(
     books, failing = {one: WatchedBook(one) for one in (ETH, SOL)}, set()
     for _ in range(2):  # as after silence, when all is watched anew
         inbox = Inbox(100)
-        asking = Watch(exchange, Ccxt(), inbox, now=lambda: NOW, failing=failing, longest_pause_s=0.001)
+        asking = Watch(
+            exchange,
+            Ccxt(),
+            inbox,
+            now=lambda: NOW,
+            failing=failing,
+            unheard=began(ETH, SOL),
+            longest_pause_s=0.001,
+        )
         task = asyncio.create_task(asking.run(books))
         enough = len(events) + 100
         async with asyncio.timeout(60):
@@ -254,14 +316,18 @@ async def test_a_mistake_of_our_own_is_met_by_the_reader() -> None:
             raise ZeroDivisionError("a mistake")
 
     exchange = ScriptedExchange([], [book(1.0)])
-    asking = Watch(exchange, Ccxt(), Inbox(5), now=lambda: NOW, failing=set(), longest_pause_s=0.001)
+    asking = Watch(
+        exchange, Ccxt(), Inbox(5), now=lambda: NOW, failing=set(), unheard=began(), longest_pause_s=0.001
+    )
     with pytest.raises(ZeroDivisionError):
         await asking.run({ETH: Mistaken(ETH)})
 
 
 async def test_nobody_asks_while_the_inbox_is_full() -> None:
     exchange, inbox = ScriptedExchange([[trade(number)] for number in range(50)], []), Inbox(5)
-    asking = Watch(exchange, Ccxt(), inbox, now=lambda: NOW, failing=set(), longest_pause_s=0.001)
+    asking = Watch(
+        exchange, Ccxt(), inbox, now=lambda: NOW, failing=set(), unheard=began(), longest_pause_s=0.001
+    )
     task = asyncio.create_task(asking.run({ETH: WatchedBook(ETH)}))
     for _ in range(1_000):
         await asyncio.sleep(0)

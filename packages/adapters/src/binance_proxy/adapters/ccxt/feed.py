@@ -46,6 +46,7 @@ class UnifiedFeed:
         self._wanted = asyncio.Event()  # there is something to be watched
         self._watching: Watch | None = None
         self._failing: set[Watched] = set()
+        self._unheard: set[Watched] = set()
         self._warned: set[tuple[str, Market]] = set()
         self._ts_recv = 0
 
@@ -79,12 +80,13 @@ class UnifiedFeed:
         """Yield trades, a snapshot of each book, and its updates, as ccxt hands them over.
 
         Raises:
-            FeedRejected: The exchange refuses all of the pairs, or does not stream at all. One that is
-                refused while others are not is a `Disconnect`, and nothing more comes of it.
+            FeedRejected: The exchange refuses all of the pairs from the start, or does not stream at all. Any
+                other refusal of a pair is a `Disconnect`, and nothing more comes of it.
         """
         self._refuse_others(instruments)
         self._books = {instrument: WatchedBook(instrument) for instrument in instruments}
         self._failing.clear()
+        self._unheard = {(instrument, stream) for instrument in instruments for stream in Stream}
         self._is_read = True
         try:
             while True:
@@ -124,6 +126,8 @@ class UnifiedFeed:
         if not self._is_read:
             return
         self._refuse_others(instruments)
+        if set(instruments) != set(self._books):
+            self._unheard.clear()  # it has more to do than what it began with, or may soon have
         for gone in set(self._books) - set(instruments):
             del self._books[gone]
             self._failing -= {(gone, stream) for stream in Stream}
@@ -164,6 +168,7 @@ class UnifiedFeed:
                 inbox,
                 now=self._now,
                 failing=self._failing,
+                unheard=self._unheard,
                 longest_pause_s=self._longest_pause_s,
             )
             self._watching = watch

@@ -35,9 +35,14 @@ class Watch:
         *,
         now: Callable[[], int],
         failing: set[Watched],
+        unheard: set[Watched],
         longest_pause_s: float,
     ) -> None:
-        """Take what is asked and who is told; ``failing`` is kept up to date with what does not answer."""
+        """Take what is asked and who is told.
+
+        ``failing`` is kept up to date with what does not answer, and ``unheard`` with what never did of what
+        the stream began with.
+        """
         exchange.options["tradesLimit"] = TRADES_LIMIT
         self._attempts = _look_after_clients(exchange)
         self._exchange = exchange
@@ -45,6 +50,7 @@ class Watch:
         self._inbox = inbox
         self._now = now
         self._failing = failing
+        self._unheard = unheard
         self._longest_pause_s = longest_pause_s
         self._group: asyncio.TaskGroup | None = None
         self._watching: dict[WatchedBook, asyncio.Task[None]] = {}
@@ -53,10 +59,10 @@ class Watch:
     async def run(self, books: Mapping[Instrument, WatchedBook]) -> None:
         """Watch the trades and the book of each instrument until cancelled.
 
-        One that the exchange refuses is watched no more; the others are.
+        One that the exchange refuses is watched no more; the others are, and what is followed later.
 
         Raises:
-            FeedRejected: The exchange refuses all of them.
+            FeedRejected: The exchange refuses all that the stream began with, and has never given any of it.
         """
         try:
             async with asyncio.TaskGroup() as self._group:
@@ -91,8 +97,12 @@ class Watch:
             assert isinstance(error, FeedRejected)  # noqa: S101  nothing else is caught
             self._refuse(book, error)
             others = (task for one, task in self._watching.items() if one is not book)
-            if all(task.done() for task in others) and not self._refused.done():
+            if all(task.done() for task in others) and self._never_began() and not self._refused.done():
                 self._refused.set_result(error)
+
+    def _never_began(self) -> bool:
+        """Say whether what is watched is what the stream began with, and none of it was ever given."""
+        return all(not self._unheard.isdisjoint(_watched(book)) for book in self._watching)
 
     async def _repeat(self, book: WatchedBook, stream: Stream, look: _Look) -> None:
         watched = book.instrument, stream
@@ -101,6 +111,7 @@ class Watch:
             await self._inbox.room()
             found = await look_again(book)
             self._failing.discard(watched)
+            self._unheard.discard(watched)
             book.is_refused = book.is_refused and not self._failing.isdisjoint(_watched(book))
             self._inbox.put(found)
 
