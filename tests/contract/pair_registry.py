@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from binance_proxy.application.ports import PairRegistry, StoreRejected, TrackedPair
 from binance_proxy.domain.instrument import Market, Stream
@@ -42,6 +43,36 @@ class PairRegistryContract:
         assert pair in await registry.pairs()
         await registry.put(TrackedPair(symbol=symbol))
         assert TrackedPair(symbol=symbol) in await registry.pairs()
+
+    async def test_a_put_instead_of_what_is_tracked_is_done(self, registry: PairRegistry) -> None:
+        trades, nothing = replace(ETH, streams=(Stream.TRADES,)), replace(ETH, enabled=False, streams=())
+        assert await registry.put(trades) is True
+        assert await registry.put(nothing, instead_of=trades) is True
+        assert await registry.put(ETH, instead_of=nothing) is True
+        assert list(await registry.pairs()) == [ETH, SOL]
+
+    @pytest.mark.parametrize("now", [replace(ETH, streams=()), replace(ETH, enabled=False), None], ids=str)
+    async def test_a_put_instead_of_what_is_not_tracked_any_more_changes_nothing(
+        self, registry: PairRegistry, elsewhere: PairRegistry, now: TrackedPair | None
+    ) -> None:
+        if now is None:
+            await elsewhere.remove(ETH.symbol, ETH.market)
+        else:
+            await elsewhere.put(now)
+        assert await registry.put(replace(ETH, streams=(Stream.TRADES,)), instead_of=ETH) is False
+        assert list(await registry.pairs()) == [*([now] if now else []), SOL]
+
+    async def test_of_many_that_put_instead_of_the_same_one_is_the_quickest(
+        self, registry: PairRegistry, elsewhere: PairRegistry
+    ) -> None:
+        done = await asyncio.gather(
+            *(
+                one.put(replace(ETH, streams=(stream,)), instead_of=ETH)
+                for one in (registry, elsewhere)
+                for stream in Stream
+            )
+        )
+        assert sorted(done) == [False, False, False, True]
 
     @pytest.mark.parametrize("symbol", ["ETHUSDT", "eth/usdt", "ETH/USDT/X", "", "'; drop table trades; --"])
     async def test_a_symbol_that_is_none_is_rejected(self, registry: PairRegistry, symbol: str) -> None:

@@ -1,12 +1,12 @@
 """``bridge pairs``: which pairs are tracked, and changes of that. A running bridge follows them."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from cyclopts import App, Parameter
 from msgspec.structs import replace
 
-from binance_proxy.application.ports import TrackedPair
+from binance_proxy.application.ports import PairRegistry, TrackedPair
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.options import COMMON, Common, Json, finish
 from binance_proxy.bridge.questions import open_kept, table_of
@@ -20,6 +20,7 @@ pairs = App(
     "Example: bridge pairs add BTC/USDT",
 )
 
+_Change: TypeAlias = Callable[[TrackedPair], TrackedPair]
 Where = Annotated[str | None, Parameter(name="--market")]
 
 
@@ -128,14 +129,7 @@ def pause(
         json: Print the pair as JSON.
         common: Settings.
     """
-    paused = _stream(stream)
-    _change(
-        common,
-        pair,
-        market,
-        lambda one: replace(one, streams=tuple(each for each in one.streams if each is not paused)),
-        json=json,
-    )
+    _change(common, pair, market, _switch(_stream(stream), on=False), json=json)
 
 
 @pairs.command
@@ -153,16 +147,7 @@ def resume(
         json: Print the pair as JSON.
         common: Settings.
     """
-    resumed = _stream(stream)
-    _change(
-        common,
-        pair,
-        market,
-        lambda one: replace(
-            one, streams=tuple(each for each in Stream if each is resumed or each in one.streams)
-        ),
-        json=json,
-    )
+    _change(common, pair, market, _switch(_stream(stream), on=True), json=json)
 
 
 async def _show(config: Config, *, json: bool) -> None:
@@ -199,32 +184,50 @@ async def _remove(config: Config, pair: str, market: Market | None, *, json: boo
     _refuse_memory(config)
     async with open_kept(config, "bridge pairs remove") as kept:
         found = _meant(await kept.pairs.pairs(), pair, market)
-        await kept.pairs.remove(found.symbol, found.market)
+        while not await kept.pairs.remove(found.symbol, found.market):  # somebody else was quicker
+            found = _meant(await kept.pairs.pairs(), pair, market)
     if json:
         print_json(found)
     else:
         out.print(f"{found.symbol} ({found.market}) is not tracked any more; what was recorded of it stays")
 
 
-def _change(
-    common: Common, pair: str, market: str | None, change: Callable[[TrackedPair], TrackedPair], *, json: bool
-) -> None:
+def _switch(stream: Stream, *, on: bool) -> _Change:
+    """Return the change that has a stream recorded, or not, and leaves the others as they are."""
+
+    def change(one: TrackedPair) -> TrackedPair:
+        wanted = {*one.streams, stream} if on else {*one.streams} - {stream}
+        return replace(one, streams=tuple(each for each in Stream if each in wanted))
+
+    return change
+
+
+def _change(common: Common, pair: str, market: str | None, change: _Change, *, json: bool) -> None:
     finish(_put_changed(common.load().config, pair, _market_or_none(market), change, json=json))
 
 
 async def _put_changed(
-    config: Config,
-    pair: str,
-    market: Market | None,
-    change: Callable[[TrackedPair], TrackedPair],
-    *,
-    json: bool,
+    config: Config, pair: str, market: Market | None, change: _Change, *, json: bool
 ) -> None:
     _refuse_memory(config)
     async with open_kept(config, "bridge pairs") as kept:
-        changed = change(_meant(await kept.pairs.pairs(), pair, market))
-        await kept.pairs.put(changed)
+        changed = await change_in(kept.pairs, pair, market, change)
     _print(changed, json=json)
+
+
+async def change_in(registry: PairRegistry, pair: str, market: Market | None, change: _Change) -> TrackedPair:
+    """Change what is wanted of a tracked pair, also while others change it; return what it is now.
+
+    Raises:
+        NotTracked: There is none, or not any more.
+        ConfigError: It is tracked on both markets.
+        StoreUnavailable: The store is away.
+    """
+    while True:
+        found = _meant(await registry.pairs(), pair, market)
+        changed = change(found)
+        if await registry.put(changed, instead_of=found):
+            return changed
 
 
 def _meant(tracked: Sequence[TrackedPair], pair: str, market: Market | None) -> TrackedPair:

@@ -245,8 +245,11 @@ class PairRegistry(Protocol):
         """
         ...
 
-    async def put(self, pair: TrackedPair) -> None:
-        """Track a pair, or change what is wanted of it: exactly these streams, enabled or not.
+    async def put(self, pair: TrackedPair, *, instead_of: TrackedPair | None = None) -> bool:
+        """Track a pair, or change what is wanted of it: exactly these streams, enabled or not; return true.
+
+        With ``instead_of`` it does so only if that is what is tracked now, and otherwise returns false: then
+        somebody else was quicker, and the pairs have to be read again.
 
         Raises:
             StoreUnavailable: The store is away.

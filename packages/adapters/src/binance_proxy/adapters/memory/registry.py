@@ -33,19 +33,22 @@ class MemoryRegistry:
         finally:
             self._listeners.remove(changed)
 
-    async def put(self, pair: TrackedPair) -> None:
-        """Track a pair, or change what is wanted of it.
+    async def put(self, pair: TrackedPair, *, instead_of: TrackedPair | None = None) -> bool:
+        """Track a pair, or change what is wanted of it; false if something else is tracked than was said.
 
         Raises:
             StoreRejected: The symbol is none such as ETH/USDT.
         """
         if not is_symbol(pair.symbol):
             raise StoreRejected(f"{pair.symbol!r} is not a symbol such as ETH/USDT.")
+        if instead_of is not None and self._pairs.get((instead_of.symbol, instead_of.market)) != instead_of:
+            return False
         streams = tuple(stream for stream in Stream if stream in pair.streams)
         self._pairs[pair.symbol, pair.market] = TrackedPair(
             symbol=pair.symbol, market=pair.market, enabled=pair.enabled, streams=streams
         )
         self._tell()
+        return True
 
     async def remove(self, symbol: str, market: Market) -> bool:
         """Track a pair no more; return whether it was tracked."""

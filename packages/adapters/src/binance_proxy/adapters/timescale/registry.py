@@ -11,6 +11,8 @@ from binance_proxy.adapters.timescale.session import Session
 from binance_proxy.application.ports import EventsRejected, StoreRejected, TrackedPair
 from binance_proxy.domain.instrument import MICROSECOND_NS, Instrument, Market, Stream, is_symbol
 
+LOCK_PAIR = "SELECT enabled FROM tracked_pairs WHERE (symbol, market) = ($1, $2) FOR UPDATE"
+LOCK_STREAMS = "SELECT stream FROM tracked_pair_streams WHERE (symbol, market) = ($1, $2) FOR UPDATE"
 PAIRS = """
 SELECT symbol, market, enabled, array(
     SELECT stream FROM tracked_pair_streams s
@@ -84,8 +86,8 @@ class TimescaleRegistry:
             async for _ in heard:
                 yield
 
-    async def put(self, pair: TrackedPair) -> None:
-        """Track a pair, or change what is wanted of it.
+    async def put(self, pair: TrackedPair, *, instead_of: TrackedPair | None = None) -> bool:
+        """Track a pair, or change what is wanted of it; false if something else is tracked than was said.
 
         Raises:
             StoreUnavailable: The store is away.
@@ -95,9 +97,12 @@ class TimescaleRegistry:
             raise StoreRejected(f"{pair.symbol!r} is not a symbol such as ETH/USDT.")
         name, streams = (pair.symbol, pair.market.value), [stream.value for stream in pair.streams]
         async with self._session.transaction() as connection:
+            if instead_of is not None and not await _is_tracked(connection, instead_of):
+                return False
             await connection.execute(PUT_PAIR, *name, pair.enabled)
             await connection.execute(PUT_STREAMS, *name, streams)
             await connection.execute(DROP_STREAMS, *name, streams)
+        return True
 
     async def remove(self, symbol: str, market: Market) -> bool:
         """Track a pair no more; return whether it was tracked.
@@ -163,6 +168,15 @@ class TimescaleRegistry:
         recorded = _recorded(row)
         self._recorded[_key(recorded.instrument)] = recorded
         return recorded
+
+
+async def _is_tracked(connection: asyncpg.Connection, pair: TrackedPair) -> bool:
+    """Say whether exactly this is tracked, and let nobody change it before the transaction ends."""
+    name = pair.symbol, pair.market.value
+    # One after the other: the streams have to be those that are there once the lock of the pair is held.
+    row = await connection.fetchrow(LOCK_PAIR, *name)
+    streams = {stream for (stream,) in await connection.fetch(LOCK_STREAMS, *name)}
+    return row is not None and row["enabled"] == pair.enabled and streams == set(pair.streams)
 
 
 def _key(instrument: Instrument) -> tuple[str, str, str]:
