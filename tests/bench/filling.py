@@ -22,7 +22,7 @@ from binance_proxy.domain.tick import Side, TradeTick
 from contract.market_store import DAY, ETH, T0
 
 ROWS = 5_000_000
-"""How many trades go in; `--rows 50000000` takes some ten minutes a server."""
+"""How many trades go in; `--rows 50000000` takes some five minutes a server."""
 MILLION = 1_000_000
 STRETCH = 200_000
 """What is timed at once, beside a bare COPY of the same rows."""
