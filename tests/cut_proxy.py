@@ -18,6 +18,8 @@ class CutProxy:
         """Before each piece of an answer is passed on."""
         self.cut_commits = 0
         """So many answers to COMMIT are still to be cut off. The server has committed."""
+        self.cut_from_bytes = 0
+        """Only transactions are cut off that have sent so much: of a batch, and not of housekeeping."""
         self.fired = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -60,11 +62,15 @@ class CutProxy:
     async def _to_server(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, committing: asyncio.Event
     ) -> None:
+        sent = 0
         with contextlib.suppress(OSError), contextlib.closing(sink):
             while chunk := await source.read(65_536):
-                if chunk.endswith(COMMIT) and self.cut_commits:
-                    self.cut_commits -= 1
-                    committing.set()
+                sent += len(chunk)
+                if chunk.endswith(COMMIT):
+                    if self.cut_commits and sent >= self.cut_from_bytes:
+                        self.cut_commits -= 1
+                        committing.set()
+                    sent = 0
                 sink.write(chunk)
                 await sink.drain()
 
