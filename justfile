@@ -137,6 +137,10 @@ migrate *args:
 storm *args:
     uv run python tests/storm/run.py {{ args }}
 
+# Five million events into a store that everything happens to, of which none may be missing: `just storm-store --seed 2`
+storm-store *args:
+    uv run python tests/storm/store.py {{ args }}
+
 # Five million messages through each live feed, whose memory must stay flat
 soak *args:
     uv run python tests/storm/soak.py {{ args }}

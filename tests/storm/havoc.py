@@ -119,7 +119,7 @@ class Havoc:
         add(plan.full, "and the disk of the spool was full", self._fill)
         add(spooling, "and the recorder killed as it spooled", self._kill_spooling)
         add(draining, "and the recorder killed as it drained", self._kill_draining)
-        add(plan.kills - spooling - draining, "the recorder was killed as it stored", self._kill)
+        add(plan.kills - spooling - draining, "the recorder was killed as it stored", self._kill_storing)
         add(plan.cuts, "a commit was cut off before its answer", self._cut_off)
         add(plan.terminations, "all connections were ended by the server", self._terminate)
         self._rng.shuffle(named)
@@ -153,8 +153,8 @@ class Havoc:
 
     async def _kill_spooling(self) -> None:
         async with self._stopped():
-            assert self._said.waiting
-            self.outcome.happened["killed while it spooled"] += 1
+            await self._sending()
+            self.outcome.happened["killed while it spooled"] += bool(self._said.waiting)
             await self._kill()
 
     async def _kill_draining(self) -> None:
@@ -171,6 +171,16 @@ class Havoc:
             self._cut.delay_s = 0.0
             self.outcome.happened["started"] -= 1
             await self._database.stop()  # the way out starts it
+
+    async def _kill_storing(self) -> None:
+        await self._sending()
+        await self._kill()
+
+    async def _sending(self) -> None:
+        """Wait for a moment in which events are on their way."""
+        sent = self._said.sent
+        self._allow(sent + 2 * self._step)
+        await self._until(lambda: self._said.sent > sent, "it sends")
 
     async def _more_spooled(self) -> None:
         goal = self._said.spooled + 3 * self._step
