@@ -56,6 +56,8 @@ class Havoc:
         self._journal = Journal(folder / "journal", plan.events)
         self._disk = Disk(self._spool, mounts=plan.mounts)
         self._allowed = 0
+        self._is_over = False
+        self._sent = 0  # by any recorder so far
         self._said = Said()
 
     async def run(self) -> Outcome:
@@ -75,6 +77,7 @@ class Havoc:
             stack.push_async_callback(self._end)
             await self._begin()
             await self._faults()
+            self._is_over = True
             self._allow(plan.events)
             await self._until(lambda: self._said.phase == "done", "it ends", pull=False, over=True)
             if status := await self._process.wait():
@@ -228,7 +231,7 @@ class Havoc:
             refusals, dropped = self._said.refusals, self._said.dropped
             self._disk.fill(self._process.pid)
             await self._until(lambda: self._said.refusals > refusals, "the spool refuses batches")
-            await self._until(lambda: self._said.dropped > dropped, "events are dropped")
+            await self._until(lambda: self._said.dropped > dropped, "events are dropped", pull=None)
             self.outcome.happened["disk full"] += self._said.state == "stopped"
             self._disk.free(self._process.pid)
             await self._until(lambda: self._said.state == "spooling", "recording goes on", pull=False)
@@ -250,6 +253,7 @@ class Havoc:
             seed=plan.seed,
             events=plan.events,
             buffer=buffer,
+            sent=self._sent,
         )
         with (self._folder / "recorder.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -265,30 +269,36 @@ class Havoc:
         while line := await process.stdout.readline():
             with suppress(msgspec.DecodeError):  # it was killed as it spoke
                 self._said = msgspec.json.decode(line, type=Said)
+                self._sent = max(self._sent, self._said.sent)
 
     def _allow(self, events: int) -> None:
-        """Let the recorder send so many events in all."""
-        self._allowed = max(self._allowed, min(events, self._plan.events))
+        """Let the recorder send so many events in all; the last of them only when all faults are over."""
+        self._allowed = max(self._allowed, min(events, self._plan.events - (not self._is_over)))
         assert self._process.stdin is not None
         with suppress(ConnectionError):
             self._process.stdin.write(f"{self._allowed}\n".encode())
 
     async def _until(
-        self, condition: Callable[[], object], what: str, *, pull: bool = True, over: bool = False
+        self, condition: Callable[[], object], what: str, *, pull: bool | None = True, over: bool = False
     ) -> None:
-        """Wait for something. If the recorder has sent all it may meanwhile, let it ``pull`` some more."""
+        """Wait for something.
+
+        Whenever all that the recorder may send has been accepted, or dropped, let it send a step more. With
+        ``pull`` false it gets nothing, with `None` always more. ``over`` says that it may end.
+        """
         deadline = time.monotonic() + PATIENCE_S
         while True:
             self._journal.read()
             if condition():
                 return
-            if self._process.returncode is not None and not over:
+            if self._process.returncode is not None:
+                if over:
+                    return
                 raise RecorderEnded(f"with {self._process.returncode}: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"never happened: {what}; {self._said}; {self._last_words()}")
-            if over and self._process.returncode is not None:
-                return
-            if pull and self._said.sent >= self._allowed and self._is_recording:
+            idle = self._is_recording and self._said.sent >= self._allowed
+            if idle and (pull is None or (pull and not self._said.on_way)):
                 self._allow(self._allowed + self._step)
             await asyncio.sleep(GLANCE_S)
 

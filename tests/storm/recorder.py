@@ -49,6 +49,8 @@ class Order(msgspec.Struct, frozen=True):
     events: int
     buffer: int
     """Weight from which on the buffer is full; a batch is a fifth of it."""
+    sent: int
+    """Earlier recorders have sent all up to this number."""
 
 
 class Said(msgspec.Struct, kw_only=True):
@@ -60,8 +62,10 @@ class Said(msgspec.Struct, kw_only=True):
     """``storing``, ``spooling`` or ``stopped``, as `Keeping` says it."""
     sent: int = 0
     """All up to this number were put into the buffer, or were accepted before."""
+    on_way: int = 0
+    """Are in the buffer, or in a batch that is not accepted yet."""
     resent: int = 0
-    """Were sent though later ones are accepted already: they were dropped, or lost with a killed process."""
+    """Had been sent before: they were dropped, or lost with a killed process."""
     waiting: int = 0
     """Wait in the spool."""
     spooled: int = 0
@@ -161,14 +165,14 @@ class Recorder:
 
     async def _send_missing(self) -> None:
         buffer = self.keeping.buffer
-        newest = self._journal.kept.rfind(1)
+        before = max(self._order.sent, self._said.sent)
         async for number, event in missing(self._order.seed, self._order.events, self._journal.kept):
             while number >= self._allowed:
                 self._said.sent = number
                 await asyncio.sleep(GLANCE_S)
             waiting = len(buffer)
             buffer.put(event)
-            self._said.resent += number < newest
+            self._said.resent += number < before
             if len(buffer) == waiting:
                 self._said.dropped += 1
                 self._dropped.append(event)
@@ -217,6 +221,7 @@ class Recorder:
     def _say(self, phase: str) -> None:
         said = self._said
         said.phase = phase
+        said.on_way = len(self._on_way)
         if phase not in ("opening", "draining"):
             said.state = self.keeping.state
         if phase != "opening":
