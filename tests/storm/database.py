@@ -48,26 +48,14 @@ class Database:
         self._data.mkdir(0o700)
         if self._account:
             os.chown(self._data, self._account.uid, self._account.gid)
-        initdb = [
-            self._postgres.with_name("initdb"),
-            "-D",
-            self._data,
-            "-U",
-            NAME,
-            "--auth=trust",
-            "-E",
-            "UTF8",
-        ]
-        status, said = await process.run(
-            [*initdb, "--locale=C"], account=self._account, reach=[self._postgres, self._folder]
-        )
+        initdb = self._postgres.with_name("initdb")
+        how = ["-D", self._data, "-U", NAME, "--auth=trust", "-E", "UTF8", "--locale=C"]
+        reach = [self._postgres, self._folder]
+        status, said = await process.run([initdb, *how], account=self._account, reach=reach)
         assert status == 0, said
         if self._has_timescaledb():
-            # Without a limit of its own it would look at the machine and want most of it.
-            self._settings |= {
-                "shared_preload_libraries": "timescaledb",
-                "timescaledb.telemetry_level": "off",
-            }
+            self._settings["shared_preload_libraries"] = "timescaledb"
+            self._settings["timescaledb.telemetry_level"] = "off"
         await self.start()
         admin = await asyncpg.connect(self._url("postgres"))
         await admin.execute(f"CREATE DATABASE {NAME}")

@@ -29,7 +29,7 @@ from storm.sent import Journal
 from tcp_proxy import Proxy
 
 RECORDER = Path(__file__).with_name("recorder.py")
-PATIENCE_S = 600.0
+PATIENCE_S = 300.0
 GLANCE_S = 0.01
 STEPS = 8
 """Into so many steps what is sent between two faults is divided; a fault that needs more gets it in these."""

@@ -150,6 +150,7 @@ class Recorder:
         else:
             self.keeping.buffer.close()
             await self.keeping.flushed(writers)
+            await self._kept.spool.drained()  # also if the store was away a moment ago
         for task in (sending, *writers):
             if task.done():
                 task.result()
