@@ -94,11 +94,12 @@ class Havoc:
     async def _faults(self) -> None:
         faults = self._planned()
         for number, (name, fault) in enumerate(faults):
+            self._rng = random.Random(f"havoc/{self._plan.seed}/{number}")  # whatever was drawn before
             accepted = self._journal.accepted
             share = (self._plan.events - accepted) // (len(faults) - number + 2)
             self._step = max(1, share // STEPS)
             self._allow(accepted + share)
-            goal = accepted + self._rng.randrange(1 + share // 2)
+            goal = accepted + int(share / 2 * self._rng.random())
             await self._until(
                 lambda goal=goal: self._is_recording and self._journal.accepted >= goal,
                 f"{goal} are accepted",
@@ -146,7 +147,7 @@ class Havoc:
         await self._database.stop(immediate=immediate)
         self.outcome.happened["stopped at once" if immediate else "stopped"] += 1
         spooled = self._said.spooled
-        more = self._rng.randrange(1, 2 * self._step)
+        more = 1 + int(2 * self._step * self._rng.random())
         await self._until(lambda: self._said.spooled >= spooled + more, "batches go to the spool")
         yield
         await self._database.start()
