@@ -25,12 +25,14 @@ SELECT ts_event - interval '40 minutes', 1, 1, 1, 1, instrument_id, 1, false FRO
 
 async def test_whatever_happens_to_the_store_what_is_stored_is_what_was_sent(tmp_path: Path) -> None:
     plan = Plan(
-        events=60_000, seed=1, stops=3, kills=2, cuts=1, terminations=1, holes=0, full=1, mounts=False
+        events=60_000, seed=6, stops=3, kills=2, cuts=1, terminations=1, holes=0, full=1, mounts=False
     )
     outcome = await havoc(tmp_path, plan)
     assert outcome.wrong == []
     assert outcome.account.equal == outcome.account.stored.total() == 60_000
     assert outcome.account.candles > 300
+    assert outcome.happened["stopped"] + outcome.happened["stopped at once"] == 3
+    assert outcome.happened["stopped at once"], "as in a crash"
     assert outcome.said["drained"] > outcome.said["drained_new"], (
         "a batch was stored, and handed on once more"
     )
