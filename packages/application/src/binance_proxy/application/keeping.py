@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from binance_proxy.application.batch_size import BatchSize
@@ -100,7 +101,8 @@ class Keeping:
         self._in_flight: dict[int, tuple[int, int]] = {}  # by the events taken before: how many, since when
         self._failing: set[int] = set()  # batches that nobody takes, by the events taken before
         self._kept = self._new = 0  # events that the store, or its spool, has accepted
-        self._refused = False
+        self._gave_up = False  # a batch in flight will never be kept
+        self._hurry = asyncio.Event()
 
     @property
     def waiting(self) -> int:
@@ -142,6 +144,8 @@ class Keeping:
     async def write(self) -> None:
         """Take batch after batch to the store until the buffer is closed and empty. Several may do so.
 
+        Once there is no more time, they go to the spool instead; without room there, this ends.
+
         Raises:
             StoreRejected: The store refuses.
         """
@@ -155,8 +159,11 @@ class Keeping:
             try:
                 new = await self._insist(before, batch, heavy)
             except Exception:
-                self._refused = True
+                self._gave_up = True
                 raise
+            if new is None:
+                self._gave_up = True
+                return
             del self._in_flight[before]
             self._new += new
             self._kept += len(batch)
@@ -179,24 +186,42 @@ class Keeping:
         while (depth := self._depth()).waiting and not depth.is_away:  # noqa: ASYNC110  as above
             await asyncio.sleep(GLANCE_S)
 
+    async def spooled(self, writers: Sequence[asyncio.Task[None]]) -> None:
+        """Have everything that is left put into the spool, for there is no more time to wait for its store.
+
+        What the store has already is waited for, as it is taken back into the spool if it takes too long.
+        Does nothing without a spool.
+        """
+        if self._spool is not None:
+            self._hurry.set()
+            await asyncio.wait(writers)
+
     def conclude(self) -> None:
         """Put into the report what came of everything."""
         self._count()
         self._report.unstored = self.waiting
         self._report.untold = sum(len(found) for found in self._dropped.ranges.values())
 
-    async def _insist(self, before: int, batch: Sequence[StoredEvent], heavy: int) -> int:
-        """Have a batch kept, and try again for as long as there is no room for it anywhere."""
+    async def _insist(self, before: int, batch: Sequence[StoredEvent], heavy: int) -> int | None:
+        """Have a batch kept, and try again for as long as there is no room for it anywhere.
+
+        Returns how many of its events were new in the store; `None` if there was neither room nor time.
+        """
         loop = asyncio.get_running_loop()
         pause_s = SHORTEST_PAUSE_S
         while True:
             began = loop.time()
             was_spooling = self._depth().waiting
+            is_last_try = self._hurry.is_set()
             try:
                 new = await self._keep(batch)
             except StoreUnavailable as error:
                 self._stop(before, error)
-                await asyncio.sleep(pause_s)
+                if is_last_try:
+                    return None
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._hurry.wait()
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
             if not was_spooling and not self._depth().waiting:  # else it says nothing about the store
@@ -206,11 +231,11 @@ class Keeping:
             return new
 
     async def _keep(self, batch: Sequence[StoredEvent]) -> int:
-        try:
+        if self._spool is None:
             return await self._store.append(batch)
-        except EventsRejected:
-            if self._spool is None:
-                raise
+        if not self._hurry.is_set():
+            with suppress(EventsRejected):
+                return await self._store.append(batch)
         await self._spool.sift(batch)
         return 0
 
@@ -241,9 +266,9 @@ class Keeping:
         """Wait, if a batch says that a gap is filled, until what fills it is kept; false if it never is."""
         gaps = (event for event in batch if type(event) is Gap)
         if any(gap.state is GapState.REPAIRED for gap in gaps):
-            while min(self._in_flight) < before and not self._refused:  # noqa: ASYNC110  as above
+            while min(self._in_flight) < before and not self._gave_up:  # noqa: ASYNC110  as above
                 await asyncio.sleep(GLANCE_S)
-            return not self._refused
+            return not self._gave_up
         return True
 
     def _depth(self) -> SpoolDepth:

@@ -160,6 +160,8 @@ class Recording:
     async def run(self, stop: asyncio.Event) -> Report:
         """Record until the feed ends or ``stop`` is set; then store what is still on its way.
 
+        What the store has not taken in time goes to the spool, if there is one.
+
         Raises:
             FeedRejected: The feed cannot be read any further. What came before is stored.
             StoreRejected: The store refuses. The report says how many events it did not get.
@@ -180,9 +182,11 @@ class Recording:
             repairing.cancel()
             await asyncio.wait({following, reading, repairing})
             self._buffer.close()
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(self._settings.flush_timeout_s):
                     await self.keeping.flushed(writers)
+            except TimeoutError:
+                await self.keeping.spooled(writers)
         finally:
             tasks = [reading, housekeeping, repairing, following, stopping, *writers]
             for task in tasks:
