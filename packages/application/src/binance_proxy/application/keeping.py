@@ -99,6 +99,7 @@ class Keeping:
         self._dropped = Dropped()
         self._taken = 0  # events that a writer has taken so far
         self._in_flight: dict[int, tuple[int, int]] = {}  # by the events taken before: how many, since when
+        self._telling: set[int] = set()  # those in flight that tell of a hole, by the events taken before
         self._failing: set[int] = set()  # batches that nobody takes, by the events taken before
         self._kept = self._new = 0  # events that the store, or its spool, has accepted
         self._gave_up = False  # a batch in flight will never be kept
@@ -154,6 +155,8 @@ class Keeping:
             before = self._taken
             self._taken += len(batch)
             self._in_flight[before] = (len(batch), since)
+            if any(isinstance(event, Gap) and event.state is not GapState.REPAIRED for event in batch):
+                self._telling.add(before)
             if not await self._may_follow(before, batch):
                 return
             try:
@@ -165,6 +168,7 @@ class Keeping:
                 self._gave_up = True
                 return
             del self._in_flight[before]
+            self._telling.discard(before)
             self._new += new
             self._kept += len(batch)
             self._count()
@@ -263,13 +267,17 @@ class Keeping:
         self._on_change()
 
     async def _may_follow(self, before: int, batch: Sequence[StoredEvent]) -> bool:
-        """Wait, if a batch says that a gap is filled, until what fills it is kept; false if it never is."""
+        """Wait until what a batch must not come before is kept; return false if it never is.
+
+        If it says that a gap is filled, that is all that was taken earlier. Otherwise it is what tells of a
+        hole: a run that is killed must not leave behind what lies behind a hole, and nothing of the hole.
+        """
         gaps = (event for event in batch if type(event) is Gap)
-        if any(gap.state is GapState.REPAIRED for gap in gaps):
-            while min(self._in_flight) < before and not self._gave_up:  # noqa: ASYNC110  as above
-                await asyncio.sleep(GLANCE_S)
-            return not self._gave_up
-        return True
+        fills = any(gap.state is GapState.REPAIRED for gap in gaps)
+        first = self._in_flight if fills else self._telling
+        while min(first, default=before) < before and not self._gave_up:  # noqa: ASYNC110  as above
+            await asyncio.sleep(GLANCE_S)
+        return min(first, default=before) >= before
 
     def _depth(self) -> SpoolDepth:
         return self._spool.depth() if self._spool else EMPTY
