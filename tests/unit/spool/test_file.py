@@ -190,6 +190,64 @@ def test_a_file_of_a_newer_bridge_is_refused(file: SpoolFile, tmp_path: Path) ->
         SpoolFile(tmp_path, limit_bytes=10**9).open()
 
 
+def test_events_of_one_database_are_not_for_another(file: SpoolFile, tmp_path: Path) -> None:
+    file.belong_to("one")
+    file.put(batch(1), NOW)
+    file.belong_to("one")
+    with pytest.raises(StoreRejected, match=r"20 events wait in the spool .* for another database.* move"):
+        file.belong_to("another")
+    file.close()
+    again = SpoolFile(tmp_path, limit_bytes=10**9)
+    again.open()
+    with pytest.raises(StoreRejected, match=str(tmp_path)):
+        again.belong_to("another")
+    again.belong_to("one")
+    assert emptied(again) == batch(1)
+    again.belong_to("another")
+    again.put(batch(2), NOW)
+    with pytest.raises(StoreRejected):
+        again.belong_to("one")
+    again.close()
+
+
+def test_what_an_earlier_bridge_left_goes_to_the_first_database(file: SpoolFile, tmp_path: Path) -> None:
+    file.put(batch(1), NOW)
+    file.close()
+    with closing(sqlite3.connect(current_file(tmp_path))) as other, other:
+        other.execute("DROP TABLE owner")
+    again = SpoolFile(tmp_path, limit_bytes=10**9)
+    again.open()
+    again.belong_to("one")
+    with pytest.raises(StoreRejected):
+        again.belong_to("another")
+    assert emptied(again) == batch(1)
+    again.close()
+
+
+def test_what_is_saved_from_a_damaged_file_still_belongs_to_its_database(
+    file: SpoolFile, tmp_path: Path
+) -> None:
+    file.belong_to("one")
+    for number in range(20):
+        file.put(batch(number, 2_000), NOW)
+    file.close()
+    path = current_file(tmp_path)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2 // 16_384 * 16_384
+    content[middle : middle + 16_384] = b"\xa5" * 16_384
+    path.write_bytes(content)
+    again = SpoolFile(tmp_path, limit_bytes=10**9)
+    again.open()
+    taken = again.take()
+    while again.path == path and taken:
+        again.done(taken, NOW, len(taken.events))
+        taken = again.take()
+    assert again.path != path
+    with pytest.raises(StoreRejected, match="another database"):
+        again.belong_to("another")
+    again.close()
+
+
 def test_numbers_that_are_too_long_are_set_aside_as_text(file: SpoolFile, tmp_path: Path) -> None:
     file.put([trade(1), trade(2, price=2**80), quote(3, bids=((1, 2**90),)), trade(4)], NOW)
     assert emptied(file) == [trade(1), trade(4)]

@@ -20,16 +20,20 @@ from binance_proxy.adapters.spool.tables import (
     INSERT,
     LAST,
     NEXT,
+    OWNER,
+    OWNER_TABLE,
     TOTALS,
     connect,
     current_file,
     in_plain_words,
     make,
     next_file,
+    owner_of,
     primary,
     readable,
     sync_folder,
     transaction,
+    write_owner,
 )
 from binance_proxy.application.ports import SpoolDepth, StoredEvent, StoreFull, StoreRejected
 
@@ -105,6 +109,29 @@ class SpoolFile:
             StoreRejected: A later version of the bridge has made the file.
         """
         self._once_more(self._look_in)
+
+    def belong_to(self, database: str) -> None:
+        """Have what is put in be for one database, by its id. An empty spool changes to another one.
+
+        Raises:
+            StoreRejected: Events of another database wait here.
+            StoreFull: The disk is full, or does not work.
+        """
+        self._once_more(lambda: self._belong_to(database))
+
+    def _belong_to(self, database: str) -> None:
+        with self._connected() as connection:
+            owner = connection.execute(OWNER).fetchone()
+            if owner is not None and owner[0] == database:
+                return
+            if owner is not None and not self.is_empty:
+                raise StoreRejected(
+                    f"{self._waiting:,} events wait in the spool {self._folder} for another database than the"
+                    " one in store.timescale.url: run the bridge once with the old one, until they are stored,"
+                    " or move the folder away."
+                )
+            with transaction(connection):
+                write_owner(connection, database)
 
     def close(self) -> None:
         """Close the file. What waits stays there."""
@@ -291,6 +318,7 @@ class SpoolFile:
             )
         if version == 0:
             make(connection)
+        connection.execute(OWNER_TABLE)  # not there in a file of an earlier bridge
         for folder in (self._folder, self._folder.parent):  # or the file could be gone after a power cut
             sync_folder(folder)
         self._last = max(self._last, connection.execute(LAST).fetchone()[0])
@@ -309,6 +337,7 @@ class SpoolFile:
         part = new.with_suffix(".part")
         batches, waiting = self._batches, self._waiting
         copied = 0
+        owner = owner_of(old)
         try:
             part.unlink(missing_ok=True)
             with closing(connect(part)) as there:
@@ -317,6 +346,8 @@ class SpoolFile:
                     there.execute(
                         "INSERT INTO sqlite_sequence (name, seq) VALUES ('batches', ?)", (self._last,)
                     )
+                    if owner is not None:
+                        write_owner(there, owner)
                     for row in readable(old):
                         there.execute(INSERT, row)
                         copied += 1

@@ -38,6 +38,8 @@ CREATE TABLE damaged (
 );
 PRAGMA user_version = {FORMAT}
 """
+OWNER_TABLE = "CREATE TABLE IF NOT EXISTS owner (database TEXT NOT NULL) -- whose events wait here"
+OWNER = "SELECT database FROM owner"
 INSERT = "INSERT INTO batches (number, ts, events, checksum, payload) VALUES (?, ?, ?, ?, ?)"
 ASIDE = "INSERT INTO damaged (ts, events, reason, payload) VALUES (?, ?, ?, ?)"
 NEXT = "SELECT number, ts, events, checksum, payload FROM batches WHERE number > ? ORDER BY number LIMIT 1"
@@ -121,6 +123,7 @@ def make(connection: sqlite3.Connection) -> None:
     with transaction(connection):
         for statement in SCHEMA.split(";"):
             connection.execute(statement)
+        connection.execute(OWNER_TABLE)
 
 
 @contextmanager
@@ -150,6 +153,20 @@ def readable(path: Path) -> Iterator[tuple[Any, ...]]:
                 row = there.execute(NEXT, (number - 1,)).fetchone()
                 if row is not None and row[0] == number:
                     yield row
+
+
+def owner_of(path: Path) -> str | None:
+    """Return which database a damaged file belonged to; `None` if that cannot be read."""
+    with suppress(sqlite3.Error), closing(connect(path)) as there:
+        row = there.execute(OWNER).fetchone()
+        return None if row is None else str(row[0])
+    return None
+
+
+def write_owner(connection: sqlite3.Connection, database: str) -> None:
+    """Write down which database the events are for, within a transaction."""
+    connection.execute("DELETE FROM owner")
+    connection.execute("INSERT INTO owner (database) VALUES (?)", (database,))
 
 
 def primary(error: BaseException) -> int:
