@@ -201,7 +201,9 @@ async def test_refused_events_are_set_aside_and_all_others_stored(
         assert await scan(store, TradeTick) == list(map(trade, range(40)))
         assert await scan(store, QuoteTick) == [quote(1)]
         assert await scan(store, BookSnapshot) == [snapshot(1)]
-        assert await scan(store, Gap) == [gap(1)]
+        told = [one for one in await scan(store, Gap) if one != gap(1)]
+        assert [(one.first_id, one.last_id, one.state) for one in told] == [(50, 50, GapState.LOST)]
+        assert "no gap tells of trades 51 to 51" in caplog.text, "the store has other units for it"
         depth = store.depth()
         assert (depth.set_aside, depth.aside, depth.drained, depth.waiting) == (2, 2, 43, 0)
     assert "refuses 2 of 45 events" in caplog.text
@@ -219,6 +221,30 @@ async def test_events_that_the_store_refused_at_once_can_be_sifted(tmp_path: Pat
         await store.drained()
         assert await scan(store, TradeTick) == [trade(1), trade(3)]
         assert store.depth().set_aside == 1
+
+
+async def test_a_gap_is_not_called_repaired_whose_filler_was_set_aside(tmp_path: Path) -> None:
+    class Picky(Moody):
+        async def append(self, events: Sequence[StoredEvent]) -> int:
+            if any(isinstance(one, TradeTick) and one.trade_id == 3 for one in events):
+                raise EventsRejected("no 3")
+            return await super().append(events)
+
+    behind = Picky()
+    repaired = gap(1, state=GapState.REPAIRED)
+    async with spooled(behind, tmp_path) as store:
+        await store.append([trade(0), gap(1), gap(7), trade(6)])
+        filler = [*map(trade, range(1, 6))]
+        await store.sift([*filler, repaired])  # in one batch, and once more on their own
+        await store.append([repaired, gap(7, state=GapState.REPAIRED)])
+        await store.drained()
+        await store.append([repaired])
+        assert [one.trade_id for one in await scan(behind, TradeTick)] == [0, 1, 2, 4, 5, 6]
+        assert [(one.first_id, one.state) for one in await scan(behind, Gap)] == [
+            (1, GapState.LOST),
+            (3, GapState.LOST),
+            (7, GapState.REPAIRED),
+        ]
 
 
 async def test_a_store_that_refuses_everything_counts_as_away_and_the_log_says_what_to_change(

@@ -45,7 +45,7 @@ class Dropped:
         A gap that is called repaired is dropped if what has filled it was: in the store it is open still.
         """
         if isinstance(event, Gap):
-            if event.state is not GapState.REPAIRED or not self._touches(event):
+            if not self.lacks(event):
                 return False
         elif isinstance(event, TradeTick):
             self._add(event, Stream.TRADES, event.trade_id, event.trade_id)
@@ -68,7 +68,10 @@ class Dropped:
         """What was dropped, by stream, in the order in which it came."""
         return self._ranges
 
-    def _touches(self, gap: Gap) -> bool:
+    def lacks(self, gap: Gap) -> bool:
+        """Say whether a gap is called repaired of which a part was dropped."""
+        if gap.state is not GapState.REPAIRED:
+            return False
         found = self._ranges.get((gap.instrument, gap.stream), [])
         return any(one.first_id <= gap.last_id and gap.first_id <= one.last_id for one in found)
 

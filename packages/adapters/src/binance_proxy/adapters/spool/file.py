@@ -126,8 +126,8 @@ class SpoolFile:
                 return
             if owner is not None and not self.is_empty:
                 raise StoreRejected(
-                    f"{self._waiting:,} events wait in the spool {self._folder} for another database than the"
-                    " one in store.timescale.url: run the bridge once with the old one, until they are stored,"
+                    f"{self._waiting:,} events wait in the spool {self._folder} for another database than that"
+                    " of store.timescale.url: run the bridge once with the old one, until they are stored,"
                     " or move the folder away."
                 )
             with transaction(connection):

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import backoff
+from msgspec.structs import replace
 
 from binance_proxy.adapters.spool.file import Portion, SpoolFile
 from binance_proxy.adapters.spool.settings import SpoolSettings
+from binance_proxy.application.dropped import Dropped
 from binance_proxy.application.ports import (
     EventsRejected,
     MarketStore,
@@ -28,6 +30,7 @@ from binance_proxy.application.ports import (
     StoreUnavailable,
 )
 from binance_proxy.domain.candle import Candle, Timeframe
+from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,8 @@ class SpooledStore:
         self._settings = settings
         self._sleep = sleep
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        self._refused = Dropped()
+        """What the store has refused in this run."""
         self._putting = 0
         self._filled = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
@@ -147,7 +152,7 @@ class SpooledStore:
         limit_s = self._settings.patience_s
         try:
             async with asyncio.timeout(limit_s):
-                return await self._store.append(events)
+                return await self._store.append(self._as_it_is(events))
         except TimeoutError:
             raise StoreUnavailable(f"The store took longer than {limit_s:g} s for a batch.") from None
 
@@ -195,6 +200,7 @@ class SpooledStore:
                 "the store refuses %d of %d events, they are set aside in %s: %s The first of them: %r",
                 len(refused), len(portion.events), self._file.path, why, refused[0],
             )  # fmt: skip
+            await self._tell_lost(refused)
         await self._in_thread(partial(self._let_go, portion, new, refused, why))
         return True
 
@@ -208,15 +214,52 @@ class SpooledStore:
             return await self._patiently(events), [], ""
         except EventsRejected as error:
             if len(events) == 1:
+                self._refused.take(events[0])
                 return 0, list(events), str(error)
         half = len(events) // 2
         first, second = await self._hand_on(events[:half]), await self._hand_on(events[half:])
         return first[0] + second[0], first[1] + second[1], first[2] or second[2]
 
+    def _as_it_is(self, events: Sequence[StoredEvent]) -> Sequence[StoredEvent]:
+        """Return events, but call no gap repaired of which a part was refused: that is lost.
+
+        What fills a gap is handed on before the gap is called repaired, so it is known by then.
+        """
+        if not self._refused:
+            return events
+        return [
+            replace(one, state=GapState.LOST) if isinstance(one, Gap) and self._refused.lacks(one) else one
+            for one in events
+        ]
+
+    async def _tell_lost(self, refused: Sequence[StoredEvent]) -> None:
+        """Store gaps that tell which ticks were refused."""
+        lost = Dropped()
+        for event in refused:
+            lost.take(event)
+        for instrument, stream, one in lost.clear():
+            start, end = (ts - ts % instrument.time_resolution_ns for ts in (one.start, one.end))
+            gap = Gap(
+                instrument=instrument,
+                ts_event=end,
+                ts_recv=one.ts_recv,
+                stream=stream,
+                first_id=one.first_id,
+                last_id=one.last_id,
+                start=start,
+                end=end,
+                state=GapState.LOST,
+            )
+            try:
+                await self._patiently([gap])
+            except EventsRejected as error:
+                log.error("no gap tells of %s %d to %d, which are set aside: %s",  # noqa: TRY400  a plain sentence
+                          stream, one.first_id, one.last_id, error)  # fmt: skip
+
     async def _patiently(self, events: Sequence[StoredEvent]) -> int:
         while True:
             try:
-                new = await self._store.append(events)
+                new = await self._store.append(self._as_it_is(events))
             except EventsRejected:
                 raise
             except StoreError as error:
