@@ -126,9 +126,8 @@ class SpoolFile:
                 return
             if owner is not None and not self.is_empty:
                 raise StoreRejected(
-                    f"{self._waiting:,} events wait in the spool {self._folder} for another database than that"
-                    " of store.timescale.url: run the bridge once with the old one, until they are stored,"
-                    " or move the folder away."
+                    f"{self._waiting:,} events wait in the spool {self._folder} for another database: run the"
+                    " bridge with its store.timescale.url until they are stored, or move the folder away."
                 )
             with transaction(connection):
                 write_owner(connection, database)
