@@ -151,6 +151,10 @@ def test_a_stop_while_the_database_is_away_leaves_the_rest_for_the_next_run(brid
         printed, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, "nothing is lost"
     assert "the next run stores them" in printed
+    other = Bridge(tmp_path / "var", *RATE).complete("run", "--duration", "1")  # its own, in the same folder
+    assert other.returncode == 1
+    assert "wait in the spool" in other.stderr
+    assert "for another database" in other.stderr
     database.start()
     bridge("run", "--duration", "1")
     assert set(stored(bridge, database)) >= published(subscriber)

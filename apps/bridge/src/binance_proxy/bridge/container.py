@@ -136,6 +136,7 @@ async def open_database(
             return
         file = await stack.enter_async_context(open_spool(folder, settings, owner))
         store = await stack.enter_async_context(open_timescale(opened.url, upkeep=upkeep))
+        file.belong_to(await store.identity())
         spooled = SpooledStore(store, file, settings)
         await stack.enter_async_context(spooled.running())
         where = kind_of(opened.where, store.timescaledb)
