@@ -99,3 +99,11 @@ async def test_going_back_to_nothing_is_refused(empty_database_url: str) -> None
         with pytest.raises(StoreRejected, match="there is no revision"):
             await migrate(empty_database_url, to=wrong)
     assert await everything(empty_database_url) == kept
+
+
+async def test_the_database_stays_the_one_that_a_spool_waits_for(empty_database_url: str) -> None:
+    async with open_timescale(empty_database_url) as store:
+        before = await store.identity()
+    await migrate(empty_database_url, to="0002")
+    async with open_timescale(empty_database_url) as store:
+        assert await store.identity() == before

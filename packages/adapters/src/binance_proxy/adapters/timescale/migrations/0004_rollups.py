@@ -76,8 +76,9 @@ NOBODY_ELSE = "LOCK TABLE trades IN ACCESS EXCLUSIVE MODE"
 """An older bridge may be recording: it would mark nothing as stale."""
 
 DATABASE_ID = """
-CREATE TABLE database_id AS SELECT gen_random_uuid() AS id
+CREATE TABLE IF NOT EXISTS database_id AS SELECT gen_random_uuid() AS id
 """
+"""It stays when the schema is taken back: ticks may wait in a spool for this database meanwhile."""
 
 # What has come too late to be summed up with the rest, and what is gone.
 
@@ -451,5 +452,5 @@ def downgrade() -> None:
             op.execute(f"DROP VIEW rollup_{name}")
             op.execute(f"DROP TABLE rolled_{name}")
     op.execute("DROP FUNCTION mark_stale, rolled_before, summed_up_before")
-    op.execute("DROP TABLE stale_candles, dropped_days, database_id")
+    op.execute("DROP TABLE stale_candles, dropped_days")
     op.execute("DROP FUNCTION rollup_watermark" if hypertables else "DROP TABLE rolled_until")
