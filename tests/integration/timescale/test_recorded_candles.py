@@ -16,15 +16,12 @@ import recorded
 from binance_proxy.adapters.binance.frames import BinanceFrames
 from binance_proxy.adapters.capture.feed import CaptureFeed
 from binance_proxy.adapters.system.clock import SystemClock
-from binance_proxy.adapters.timescale.partitions import has_hypertables
-from binance_proxy.adapters.timescale.rollups import ContinuousAggregates, RolledTables, refresh
-from binance_proxy.adapters.timescale.session import open_session
-from binance_proxy.adapters.timescale.store import open_timescale
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.instrument import Market
 from binance_proxy.domain.scale import to_decimal
 from binance_proxy.domain.tick import TradeTick
 from contract.market_store import FOREVER, folded
+from integration_kept import open_kept
 from servers import both
 
 pytestmark = [both, pytest.mark.shared_data]
@@ -77,19 +74,15 @@ async def test_candles_are_equal_whoever_sums_them_up(
     shuffled = rng.sample(trades, len(trades))
     late = len(shuffled) // 10
     batches = [shuffled[late : 5 * late], shuffled[5 * late :], shuffled[:late]]
-    rollups = ContinuousAggregates() if await has_hypertables(sql) else RolledTables()
     stored: list[TradeTick] = []
-    async with (
-        open_timescale(database_url) as store,
-        open_session(database_url, connections=2, connect_s=10, limit_s=60) as session,
-    ):
+    async with open_kept(database_url) as kept:
         for batch in batches:
-            await store.append(batch)
+            await kept.store.append(batch)
             stored += batch
             for summed_up in (False, True):
-                assert (await refresh(session, rollups) > 0) if summed_up else True
+                assert (await kept.refresh() > 0) if summed_up else True
                 for name in TIMEFRAMES:
-                    ours = list(await store.candles(instrument, Timeframe(name), *FOREVER))
+                    ours = list(await kept.store.candles(instrument, Timeframe(name), *FOREVER))
                     assert ours == folded(stored, Timeframe(name)), (name, summed_up)
                 for name in VIEWS:
                     assert await _in_view(sql, name) == [

@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from binance_proxy.adapters.timescale.partitions import has_hypertables
 from binance_proxy.adapters.timescale.retention import Retention
-from binance_proxy.adapters.timescale.rollups import ContinuousAggregates, RolledTables, locked, refresh
-from binance_proxy.adapters.timescale.session import open_session
+from binance_proxy.adapters.timescale.rollups import locked
 from binance_proxy.adapters.timescale.settings import Upkeep
 from binance_proxy.adapters.timescale.store import TimescaleStore, open_timescale
 from binance_proxy.application.ports import StoredEvent
@@ -17,6 +15,7 @@ from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.errors import ConfigError
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 from contract.market_store import ETH, FOREVER, folded, quote, scan, snapshot, trade
+from integration_kept import open_kept
 from servers import both
 
 pytestmark = both
@@ -129,31 +128,25 @@ async def test_a_late_trade_of_a_dropped_day_wipes_no_candle(
             assert await store.candles(ETH, Timeframe(name), *FOREVER) == expected[name]
 
 
-async def test_a_day_with_stale_candles_is_not_dropped(
-    database_url: str, sql: asyncpg.Connection, today: int
-) -> None:
+async def test_a_day_with_stale_candles_is_not_dropped(database_url: str, today: int) -> None:
     """Its trades are needed once more."""
     trades = of_days(today, 9)
-    async with (
-        open_timescale(database_url) as store,
-        open_session(database_url, connections=2, connect_s=10, limit_s=60) as session,
-    ):
+    async with open_kept(database_url) as kept:
+        store = kept.store
         await store.append(trades)
-        hypertables = await has_hypertables(sql)
-        rollups = ContinuousAggregates() if hypertables else RolledTables()
-        retention = Retention(rollups, hypertables=hypertables)
+        retention = Retention(kept.rollups, hypertables=kept.hypertables)
 
         async def drop() -> list[str]:
-            async with locked(session) as connection:
+            async with locked(kept.session) as connection:
                 assert connection is not None
                 return await retention.drop(connection, "trades", 5)
 
         assert await drop() == []
-        await refresh(session, rollups)
+        await kept.refresh()
         await store.append([trade(1_000, ts_event=trades[10].ts_event + 1_000_000)])
         assert len(await drop()) == 3
         assert len(await scan(store, TradeTick)) == 6 * 8 + 1
-        await refresh(session, rollups)
+        await kept.refresh()
         assert len(await drop()) == 1
         before = await candles(store)
         await store.append([trade(1_001, ts_event=trades[3].ts_event + 1_000_000, price=1)])
