@@ -181,7 +181,7 @@ async def test_a_broken_gzip_is_told_once_and_the_other_files_still_come(tmp_pat
 
 
 @pytest.mark.parametrize("speed", [None, 1.0])
-@pytest.mark.parametrize("content", [b"", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["no bytes", "an empty gzip"])
 async def test_an_empty_file_is_told_and_the_others_still_come(tmp_path, content, speed):
     empty = tmp_path / "empty.gz"
     empty.write_bytes(content)
