@@ -5,7 +5,7 @@ which each adapter passes. An adapter raises the errors of its port and no other
 own.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from typing import Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -173,6 +173,95 @@ class MarketStore(Protocol):
 
         Raises:
             StoreUnavailable: The store is away.
+        """
+        ...
+
+
+StoredTick: TypeAlias = TradeTick | QuoteTick | BookSnapshot
+"""What is archived by days."""
+
+
+class HeldDay(Struct, frozen=True, kw_only=True):
+    """What a store holds of one kind of tick of one instrument on one day."""
+
+    kind: type[StoredTick]
+    instrument: Instrument
+    day: int
+    """Days since 1970, UTC; a tick lies on the day of its ``ts_event``."""
+    rows: int
+
+
+class ArchivedDay(HeldDay, frozen=True, kw_only=True):
+    """A day as it lies in an archive."""
+
+    first: int
+    """``ts_event`` of its first tick, in ns."""
+    last: int
+    """``ts_event`` of its last one."""
+    matches: int
+    """Single trades that its trades stand for, off-book ones left out, as candles count them; 0 of others."""
+    checksum: str
+    """Of the values of all rows in their order, however they are packed."""
+    size_bytes: int
+
+
+class ClosedDays(Protocol):
+    """The days of ticks in a store that drops old ones, and whether an archive has them."""
+
+    async def unarchived(self, before: int) -> Sequence[HeldDay]:
+        """Return the days before a day of which a tick may not be archived, oldest first.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        ...
+
+    async def archived(self, held: HeldDay, checksum: str) -> None:
+        """Learn that an archive has these rows of a day; only days that it has whole are dropped from now on.
+
+        A day is whole in the archive as long as the store holds exactly so many rows of it, as rows are only
+        ever added: with a late one it is `unarchived` again.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        ...
+
+
+class Archive(Protocol):
+    """Days of ticks, kept for good."""
+
+    async def days(self, instrument: Instrument | None = None) -> Sequence[ArchivedDay]:
+        """Return the days that are archived, of all instruments or of one; by instrument, day and kind.
+
+        Raises:
+            StoreUnavailable: The archive is away.
+            StoreRejected: A day is damaged, or something else lies in its place. The message names the file.
+        """
+        ...
+
+    async def keep(self, held: HeldDay, ticks: AsyncIterable[StoredTick]) -> ArchivedDay:
+        """Keep the ticks of a day, given in order, beside those that are there; return what is there now.
+
+        Each is kept once, however often it is given. The day is written whole, brought to the disk, put in
+        its place in one step, and read back: if any of that fails an error is raised, and what was there
+        before is there still. Memory does not grow with the day.
+
+        Raises:
+            StoreUnavailable: The archive is away. Trying again may help.
+            StoreFull: There is no room for the day.
+            EventsRejected: A value needs more than the 12 decimals of an archive, or the day is archived in
+                other units.
+            StoreRejected: What is there is damaged or foreign, or what was read back is not what was written.
+        """
+        ...
+
+    async def check(self, archived: ArchivedDay) -> None:
+        """Read a day back, and compare rows, order and checksum with what was written.
+
+        Raises:
+            StoreUnavailable: The archive is away.
+            StoreRejected: They are not the same. The message says what differs, and names the file.
         """
         ...
 
