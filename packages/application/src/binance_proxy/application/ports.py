@@ -5,7 +5,7 @@ which each adapter passes. An adapter raises the errors of its port and no other
 own.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -228,11 +228,24 @@ class ClosedDays(Protocol):
         ...
 
 
+class AuditedDay(Struct, frozen=True, kw_only=True):
+    """What was found when a file of an archive was read back."""
+
+    path: str
+    """For people."""
+    day: ArchivedDay | None
+    """What the file says that it is; `None` if it cannot be told."""
+    fault: str | None
+    """What is wrong with it; `None` if nothing is."""
+
+
 class Archive(Protocol):
     """Days of ticks, kept for good."""
 
-    async def days(self, instrument: Instrument | None = None) -> Sequence[ArchivedDay]:
-        """Return the days that are archived, of all instruments or of one; by instrument, day and kind.
+    async def days(
+        self, instrument: Instrument | None = None, kind: type[StoredTick] | None = None
+    ) -> Sequence[ArchivedDay]:
+        """Return what is archived, of all or of one instrument and kind; by instrument, kind and day.
 
         Raises:
             StoreUnavailable: The archive is away.
@@ -240,11 +253,11 @@ class Archive(Protocol):
         """
         ...
 
-    async def keep(self, held: HeldDay, ticks: AsyncIterable[StoredTick]) -> ArchivedDay:
+    async def keep(self, held: HeldDay, ticks: AsyncGenerator[StoredTick]) -> ArchivedDay:
         """Keep the ticks of a day, given in order, beside those that are there; return what is there now.
 
-        Each is kept once, however often it is given. The day is written whole, brought to the disk, put in
-        its place in one step, and read back: if any of that fails an error is raised, and what was there
+        Each is kept once, however often it is given. The day is written whole, brought to the disk, read
+        back, and put in its place in one step: if any of that fails an error is raised, and what was there
         before is there still. Memory does not grow with the day.
 
         Raises:
@@ -252,16 +265,19 @@ class Archive(Protocol):
             StoreFull: There is no room for the day.
             EventsRejected: A value needs more than the 12 decimals of an archive, or the day is archived in
                 other units.
-            StoreRejected: What is there is damaged or foreign, or what was read back is not what was written.
+            StoreRejected: There is nothing to keep, what is there is damaged or foreign, or what was read
+                back is not what was written.
         """
         ...
 
-    async def check(self, archived: ArchivedDay) -> None:
-        """Read a day back, and compare rows, order and checksum with what was written.
+    def audit(self) -> AsyncGenerator[AuditedDay]:
+        """Read everything back, and compare rows, order and checksums with what was written.
+
+        Whatever lies in the archive is told, also what does not belong there. Read it under
+        `contextlib.aclosing`.
 
         Raises:
             StoreUnavailable: The archive is away.
-            StoreRejected: They are not the same. The message says what differs, and names the file.
         """
         ...
 

@@ -1,0 +1,238 @@
+"""Where an archive lies: a local folder, or whatever a URL of pyarrow or fsspec leads to."""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import fsspec
+import pyarrow as pa
+from pyarrow import fs
+
+from binance_proxy.application.ports import StoreError, StoreFull, StoreRejected, StoreUnavailable
+
+LOCK = ".lock"
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NEVER = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+
+
+class Place(Protocol):
+    """A tree of files that are written whole or not at all."""
+
+    where: str
+    """For people."""
+
+    def names(self, folder: str) -> list[str]:
+        """Return the paths of all files below a folder, sorted; none if there is no such folder."""
+        ...
+
+    def open(self, path: str) -> pa.NativeFile:
+        """Open a file for pyarrow to read. Raises `FileNotFoundError` if it is not there."""
+        ...
+
+    def size(self, path: str) -> int:
+        """Return how many bytes a file has."""
+        ...
+
+    def create(self, path: str) -> BinaryIO:
+        """Begin a file `beside` its place, in the stead of whatever was begun there."""
+        ...
+
+    def finish(self, file: BinaryIO) -> None:
+        """Close a file that was begun, and have it safely on the disk."""
+        ...
+
+    def settle(self, path: str) -> None:
+        """Put the file that lies beside into its place, in one step."""
+        ...
+
+    def forget(self, path: str) -> None:
+        """Take away what lies beside, if anything does."""
+        ...
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """Keep other writers out while the context is open, where that can be done; false if one is there."""
+        ...
+
+
+@contextmanager
+def telling(path: str) -> Iterator[None]:
+    """Turn what an operating system says into what the caller can do about it."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except pa.ArrowInvalid as error:
+        raise StoreRejected(f"{path} is damaged, or no file of an archive: {error}") from error
+    except OSError as error:
+        said = f"{path}: {error.strerror or error}"
+        if error.errno in NO_ROOM:
+            raise StoreFull(f"there is no room for {said}") from error
+        if error.errno in NEVER:
+            raise StoreRejected(f"the archive cannot be used: {said}") from error
+        raise StoreUnavailable(f"the archive is away: {said}") from error
+
+
+def beside(path: str) -> str:
+    """Return the name that a file has until it is whole: one that no reader takes for Parquet."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/.{name}.writing"
+
+
+class LocalPlace:
+    """A folder on a disk of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.where = str(root)
+
+    def names(self, folder: str) -> list[str]:
+        """Return the paths of all files below a folder, sorted; none if there is no such folder."""
+        top = self._root / folder
+        if not top.exists():
+            return []
+        return sorted(
+            (Path(at) / name).relative_to(self._root).as_posix()
+            for at, _, names in os.walk(top, onerror=_raise)
+            for name in names
+        )
+
+    def open(self, path: str) -> pa.NativeFile:
+        """Open a file for pyarrow to read. Raises `FileNotFoundError` if it is not there."""
+        return pa.OSFile(str(self._root / path))
+
+    def size(self, path: str) -> int:
+        """Return how many bytes a file has."""
+        return (self._root / path).stat().st_size
+
+    def create(self, path: str) -> BinaryIO:
+        """Begin a file `beside` its place, in the stead of whatever was begun there."""
+        _make((self._root / path).parent, self._root)
+        return (self._root / beside(path)).open("wb")
+
+    def finish(self, file: BinaryIO) -> None:
+        """Close a file that was begun, and have it safely on the disk, from where it is read again."""
+        with file:
+            file.flush()
+            os.fsync(file.fileno())
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    def settle(self, path: str) -> None:
+        """Put the file that lies beside into its place, and have its name on the disk."""
+        final = self._root / path
+        (self._root / beside(path)).replace(final)
+        _sync(final.parent)
+
+    def forget(self, path: str) -> None:
+        """Take away what lies beside, if anything does."""
+        (self._root / beside(path)).unlink(missing_ok=True)
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Lock the folder against other processes of this machine; false if one has it."""
+        _make(self._root, self._root)
+        with (self._root / LOCK).open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _make(folder: Path, root: Path) -> None:
+    """Make a folder and those above it, each of them safely on the disk."""
+    if folder.is_dir():
+        return
+    _make(folder.parent, root)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class RemotePlace:
+    """A bucket or a server. What is put there is whole or not there at all, as its system says."""
+
+    def __init__(self, filesystem: fs.FileSystem, root: str, url: str) -> None:
+        self._fs = filesystem
+        self._root = root.strip("/")
+        self.where = url
+
+    def names(self, folder: str) -> list[str]:
+        """Return the paths of all files below a folder, sorted; none if there is no such folder."""
+        selector = fs.FileSelector(self._path(folder), allow_not_found=True, recursive=True)
+        return sorted(
+            one.path.strip("/")[len(self._root) + 1 :]
+            for one in self._fs.get_file_info(selector)
+            if one.type is fs.FileType.File
+        )
+
+    def open(self, path: str) -> pa.NativeFile:
+        """Open a file for pyarrow to read. Raises `FileNotFoundError` if it is not there."""
+        return self._fs.open_input_file(self._path(path))
+
+    def size(self, path: str) -> int:
+        """Return how many bytes a file has."""
+        return int(self._fs.get_file_info(self._path(path)).size)
+
+    def create(self, path: str) -> BinaryIO:
+        """Begin a file `beside` its place, in the stead of whatever was begun there."""
+        self._fs.create_dir(self._path(path).rpartition("/")[0], recursive=True)
+        stream: BinaryIO = self._fs.open_output_stream(self._path(beside(path)))
+        return stream
+
+    def finish(self, file: BinaryIO) -> None:
+        """Close a file that was begun, which is when such a system has it."""
+        file.close()
+
+    def settle(self, path: str) -> None:
+        """Move the file that lies beside into its place."""
+        self._fs.move(self._path(beside(path)), self._path(path))
+
+    def forget(self, path: str) -> None:
+        """Take away what lies beside, if anything does."""
+        if self._fs.get_file_info(self._path(beside(path))).type is fs.FileType.File:
+            self._fs.delete_file(self._path(beside(path)))
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """Trust that nobody else writes: such a system has no locks."""
+        return nullcontext(enter_result=True)
+
+    def _path(self, path: str) -> str:
+        return f"{self._root}/{path}".rstrip("/")
+
+
+def place_of(url: str) -> Place:
+    """Find the place that a folder or a URL means; nothing is opened.
+
+    Raises:
+        StoreRejected: The URL is of a kind that neither pyarrow nor fsspec knows, or needs another package.
+    """
+    scheme, separator, path = url.partition("://")
+    if not separator or scheme == "file":
+        return LocalPlace(Path(path if separator else url).expanduser())
+    try:
+        try:
+            filesystem, root = fs.FileSystem.from_uri(url)
+        except pa.ArrowInvalid:
+            wrapped, root = fsspec.core.url_to_fs(url)
+            filesystem = fs.PyFileSystem(fs.FSSpecHandler(wrapped))
+    except (ValueError, ImportError, OSError) as error:
+        raise StoreRejected(f"archive.url = {url} cannot be used: {error}") from error
+    return RemotePlace(filesystem, root, url)
