@@ -18,7 +18,8 @@ from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.bridge import questions, upkeep
 from binance_proxy.bridge.backfill import Files, Task
 from binance_proxy.bridge.backfill import backfill as fill_back
-from binance_proxy.bridge.options import COMMON, Common, Json
+from binance_proxy.bridge.archive import archive
+from binance_proxy.bridge.options import ANYWHERE, COMMON, Common, Json, Where
 from binance_proxy.bridge.options import finish as _run
 from binance_proxy.bridge.pairs import pairs
 from binance_proxy.bridge.run import run as run_bridge
@@ -40,20 +41,6 @@ app = App(
 
 
 @dataclass
-class _Where:
-    """Which of several instruments of the same name."""
-
-    venue: str | None = None
-    """Only this venue, such as binance or simulated."""
-    market: str | None = None
-    """Only this market, spot or usdm."""
-
-    def pick(self, pair: str) -> questions.Pick:
-        """Say which instrument is meant."""
-        return questions.Pick(pair, self.venue, self.market)
-
-
-@dataclass
 class _FromFiles:
     """Files in place of the exchange."""
 
@@ -69,10 +56,8 @@ class _FromFiles:
         return Files(self.from_files, by_checksum=not self.without_checksum) if self.from_files else None
 
 
-Where = Annotated[_Where, Parameter(name="*")]
 Feed = Literal["simulated", "capture", "ccxt", "binance"]
 
-ANYWHERE = _Where()
 NO_FILES = _FromFiles()
 
 
@@ -141,6 +126,7 @@ def psql(*arguments: Annotated[str, Parameter(allow_leading_hyphen=True)], commo
 
 
 app.command(pairs)
+app.command(archive)
 
 
 @app.command
@@ -297,7 +283,7 @@ def watch(
     return _run(_watch(address or config.publish.json.bind, pair, where, levels))
 
 
-async def _watch(address: str, pair: str | None, where: _Where, levels: int) -> int:
+async def _watch(address: str, pair: str | None, where: Where, levels: int) -> int:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     await watch_bridge(

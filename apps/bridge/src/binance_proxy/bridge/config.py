@@ -59,6 +59,14 @@ class StoreConfig:
 
 
 @dataclass(frozen=True)
+class ArchiveConfig:
+    """``archive``: days that are over, in Parquet files."""
+
+    url: str = ""
+    """A folder, or a URL such as s3://bucket/ticks; empty for the folder archive in ``data_dir``."""
+
+
+@dataclass(frozen=True)
 class EndpointConfig:
     """Where one encoding is published."""
 
@@ -91,6 +99,7 @@ class Config:
     """Holds everything that the embedded servers write, and the spool."""
     feed: FeedConfig = field(default_factory=FeedConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
+    archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     record: RecordSettings = field(default_factory=RecordSettings)

@@ -21,6 +21,7 @@ from binance_proxy.adapters.embedded.postgres import open_postgres
 from binance_proxy.adapters.files.history import FileHistory
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.memory.store import MemoryStore
+from binance_proxy.adapters.parquet.store import ParquetStore, open_parquet
 from binance_proxy.adapters.simulated.feed import SimulatedFeed
 from binance_proxy.adapters.simulated.settings import Simulation
 from binance_proxy.adapters.spool.settings import SpoolSettings
@@ -31,7 +32,9 @@ from binance_proxy.adapters.system.patient_history import PatientHistory
 from binance_proxy.adapters.timescale.settings import Upkeep
 from binance_proxy.adapters.timescale.store import open_timescale
 from binance_proxy.adapters.zeromq.publisher import open_publisher
+from binance_proxy.application.long_term import LongTermStore
 from binance_proxy.application.ports import (
+    ClosedDays,
     ExchangeHistory,
     InstrumentRegistry,
     MarketFeed,
@@ -71,6 +74,10 @@ class Kept(NamedTuple):
     """For people."""
     spool: SpooledStore | None = None
     """The store once more, if it has a spool."""
+    recent: MarketStore | None = None
+    """What of the store lies in the database alone, if there is an archive too."""
+    days: ClosedDays | None = None
+    """The days of the database, if there is one."""
 
 
 def server_kind(url: str) -> str:
@@ -106,6 +113,11 @@ def another_server(url: str) -> AbstractAsyncContextManager[Server]:
     return nullcontext(Server(url, place_of(url), None))
 
 
+def archive_url(data_dir: str, url: str) -> str:
+    """Return where the archive lies."""
+    return url or str(Path(data_dir).expanduser() / "archive")
+
+
 def spool_folder(data_dir: str) -> Path:
     """Return where the spool lies."""
     return Path(data_dir).expanduser() / "spool"
@@ -117,14 +129,15 @@ async def open_database(
     upkeep: Upkeep,
     folder: Path,
     settings: SpoolSettings,
+    archive: ParquetStore,
     owner: str,
     attach: bool,
     fills: bool,
 ) -> AsyncIterator[Kept]:
     """Open the store and the registry in a PostgreSQL, at the newest schema.
 
-    The one process that records has a spool before its store. Others wait while the database is away. Who
-    writes looks after the tables too.
+    The one process that records has a spool before its store. Others wait while the database is away, and
+    read the archive as well. Who writes looks after the tables too.
     """
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(server)
@@ -132,7 +145,9 @@ async def open_database(
             kept = open_timescale(opened.url, upkeep=upkeep if fills else None)
             store = await stack.enter_async_context(kept)
             where = kind_of(opened.where, store.timescaledb)
-            yield Kept(PatientStore(store), store.registry, store.registry, where)
+            recent = PatientStore(store)
+            whole = LongTermStore(recent, archive, archive)
+            yield Kept(whole, store.registry, store.registry, where, recent=recent, days=store.days)
             return
         file = await stack.enter_async_context(open_spool(folder, settings, owner))
         store = await stack.enter_async_context(open_timescale(opened.url, upkeep=upkeep))
@@ -231,6 +246,10 @@ class Container(containers.DeclarativeContainer):
         ),
         other=providers.Factory(another_server, config.provided.store.timescale.url),
     )
+    archive = providers.Factory(
+        open_parquet,
+        providers.Callable(archive_url, config.provided.data_dir, config.provided.archive.url),
+    )
     store = providers.Selector(
         config.provided.store.use,
         timescale=providers.Factory(
@@ -239,6 +258,7 @@ class Container(containers.DeclarativeContainer):
             config.provided.store.timescale.upkeep,
             providers.Callable(spool_folder, config.provided.data_dir),
             config.provided.spool,
+            archive,
             owner,
             attach,
             fills,

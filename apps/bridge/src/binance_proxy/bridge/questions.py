@@ -45,7 +45,7 @@ async def trades(
 ) -> None:
     """Show the newest trades of a range, oldest first."""
     async with open_kept(config, "bridge trades") as kept:
-        instrument = await _instrument(kept, pick)
+        instrument = await instrument_of(kept, pick)
         found = await _newest(kept, TradeTick, instrument, start, end, limit)
     if json:
         print_json([_trade(trade) for trade in found])
@@ -71,7 +71,7 @@ async def candles(
 ) -> None:
     """Show the newest candles of a range, oldest first."""
     async with open_kept(config, "bridge candles") as kept:
-        instrument = await _instrument(kept, pick)
+        instrument = await instrument_of(kept, pick)
         if start is None:
             start = await _start_of_newest(kept, instrument, timeframe, end, limit)
         found = await kept.store.candles(instrument, timeframe, start, end)
@@ -90,7 +90,7 @@ async def candles(
 async def book(config: Config, pick: Pick, *, levels: int, json: bool) -> None:
     """Show the order book as it was at the newest stored update."""
     async with open_kept(config, "bridge book") as kept:
-        instrument = await _instrument(kept, pick)
+        instrument = await instrument_of(kept, pick)
         try:
             found = await latest_book(kept.store, instrument)
         except BookStale as error:
@@ -120,7 +120,7 @@ async def gaps(config: Config, pick: Pick | None, *, json: bool) -> None:
     async with open_kept(config, "bridge gaps") as kept:
         instruments = await kept.registry.instruments()
         if pick is not None:
-            instruments = [await _instrument(kept, pick)]
+            instruments = [await instrument_of(kept, pick)]
         found = [gap for one in instruments for gap in await _newest(kept, Gap, one, 0, END_OF_TIME, 0)]
     if json:
         print_json([_gap(gap) for gap in found])
@@ -151,14 +151,18 @@ async def open_kept(config: Config, owner: str) -> AsyncIterator[Kept]:
         yield kept
 
 
-async def _instrument(kept: Kept, pick: Pick) -> Instrument:
+async def instrument_of(kept: Kept, pick: Pick) -> Instrument:
     """Return the recorded instrument that somebody means by ``ETH/USDT`` or ``ethusdt``.
 
     Raises:
         NothingStored: It was never recorded.
         ConfigError: It was recorded more than once, in different places.
     """
-    recorded = await kept.registry.instruments()
+    return chosen(await kept.registry.instruments(), pick)
+
+
+def chosen(recorded: Sequence[Instrument], pick: Pick, how: str = "recorded") -> Instrument:
+    """Return the one that somebody means. Raises like `instrument_of`."""
     meant = [
         one
         for one in recorded
@@ -169,10 +173,10 @@ async def _instrument(kept: Kept, pick: Pick) -> Instrument:
     if not meant:
         there = ", ".join(f"{one.symbol} ({one.venue} {one.market})" for one in recorded) or "nothing yet"
         where = " ".join(word for word in (pick.venue, pick.market) if word) or "here"
-        raise NothingStored(f"{pick.pair} was never recorded {where}; recorded: {there}")
+        raise NothingStored(f"{pick.pair} was never {how} {where}; {how}: {there}")
     if len(meant) > 1:
         places = ", ".join(f"--venue {one.venue} --market {one.market}" for one in meant)
-        raise ConfigError(f"{pick.pair} was recorded in {len(meant)} places; say which: {places}")
+        raise ConfigError(f"{pick.pair} was {how} in {len(meant)} places; say which: {places}")
     return meant[0]
 
 

@@ -82,6 +82,12 @@ def beside(path: str) -> str:
     return f"{folder}/.{name}.writing"
 
 
+def is_unfinished(path: str) -> bool:
+    """Return whether a path lies `beside` that of a file."""
+    name = path.rpartition("/")[2]
+    return name.startswith(".") and name.endswith(".writing")
+
+
 class LocalPlace:
     """A folder on a disk of this machine."""
 

@@ -21,7 +21,7 @@ from binance_proxy.adapters.parquet.days import (
     path_of,
 )
 from binance_proxy.adapters.parquet.merge import Merge
-from binance_proxy.adapters.parquet.place import LOCK, Place, beside, place_of, telling
+from binance_proxy.adapters.parquet.place import LOCK, Place, beside, is_unfinished, place_of, telling
 from binance_proxy.application.candles import candles_of_trades
 from binance_proxy.application.ports import (
     ArchivedDay,
@@ -137,8 +137,8 @@ class ParquetStore:
         Raises:
             StoreUnavailable: The archive is away.
         """
-        for path in await _in_thread(self._place.names, ""):
-            if path != LOCK:
+        for path in await _in_thread(self._place.names, ""):  # what a killed run has begun, the next one ends
+            if path != LOCK and not is_unfinished(path):
                 yield await _in_thread(self._audit, path)
 
     @asynccontextmanager

@@ -1,0 +1,241 @@
+"""``bridge archive``: days that are over, moved out of the database into Parquet files."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+
+from cyclopts import App
+from msgspec import structs
+from rich.markup import escape
+from rich.progress import Progress
+
+from binance_proxy.application.archive import DAY_NS, KIND_NAMES, ArchiveReport, Archiving
+from binance_proxy.application.ports import ArchivedDay, AuditedDay, HeldDay
+from binance_proxy.bridge.config import Config
+from binance_proxy.bridge.container import Container
+from binance_proxy.bridge.options import ANYWHERE, COMMON, Common, Json, Where, finish
+from binance_proxy.bridge.questions import Pick, chosen, instrument_of, table_of
+from binance_proxy.bridge.terminal import count, err, ns, out, print_json, size, utc
+from binance_proxy.domain.errors import ConfigError
+from binance_proxy.domain.instrument import Instrument
+
+archive = App(
+    name="archive",
+    help="Move days that are over into Parquet files, and look after them.\n\nExample: bridge archive run",
+)
+
+
+@archive.command
+def run(
+    pair: str | None = None,
+    /,
+    *,
+    before: str | None = None,
+    where: Where = ANYWHERE,
+    json: Json = False,
+    common: Common = COMMON,
+) -> int:
+    """Archive the days that are over and not archived yet. It can be stopped at any time and run again.
+
+    Once anything was archived, retention drops only days that are in the archive as a whole.
+
+    Example: bridge archive run --before 2024-08-09
+
+    Args:
+        pair: Only this pair, such as ETH/USDT.
+        before: Only the days before this one, such as 2024-08-09; today if left out, by UTC.
+        where: Which instrument.
+        json: Print JSON.
+        common: Settings.
+    """
+    return finish(_run(common.load().config, where.pick(pair) if pair else None, before, json=json))
+
+
+@archive.command(name="list")
+def show(
+    pair: str | None = None, /, *, where: Where = ANYWHERE, json: Json = False, common: Common = COMMON
+) -> None:
+    """Show what is archived.
+
+    Example: bridge archive list ETH/USDT
+
+    Args:
+        pair: Only this pair, day by day.
+        where: Which instrument.
+        json: Print JSON, day by day.
+        common: Settings.
+    """
+    picked = where.pick(pair) if pair else None
+    finish(_show(common.load().config, picked, json=json))
+
+
+@archive.command
+def verify(*, json: Json = False, common: Common = COMMON) -> int:
+    """Read the whole archive back, and compare it with the checksums that were taken when it was written.
+
+    Exit status 1 if anything is damaged, or does not belong there.
+
+    Example: bridge archive verify
+
+    Args:
+        json: Print JSON.
+        common: Settings.
+    """
+    return finish(_verify(common.load().config, json=json))
+
+
+async def _run(config: Config, pick: Pick | None, before: str | None, *, json: bool) -> int:
+    container = Container(config=config, owner="bridge archive", attach=True)
+    today = container.clock().now() // DAY_NS
+    last = today if before is None else _day(before)
+    if last > today:
+        raise ConfigError(
+            f"--before {before} lies behind today: a day can be archived once it is over, by UTC"
+        )
+    async with container.store() as kept:
+        if kept.recent is None or kept.days is None:
+            raise ConfigError(
+                f"store.use = {config.store.use!r} has nothing to archive: set it to 'timescale'"
+            )
+        meant = await instrument_of(kept, pick) if pick else None
+        to = container.archive()
+        err.print(f"archiving     from {escape(kept.where)}")
+        err.print(f"to            {escape(to.where)}")
+
+        def only(held: HeldDay) -> bool:
+            return meant is None or held.instrument.name == meant.name
+
+        with _progress() as on_progress:
+            report = await Archiving(kept.recent, kept.days, to, to).run(last, on_progress, only=only)
+    if json:
+        print_json(
+            {
+                "archived": [_for_programs(day) for day in report.archived],
+                "refused": [
+                    _which(one.held) | {"rows": one.held.rows, "why": one.why} for one in report.refused
+                ],
+            }
+        )
+    else:
+        for line in _for_people(report):
+            out.print(line)
+    return 1 if report.refused else 0
+
+
+def _day(text: str) -> int:
+    return ns(f"{text}T00:00:00Z", "--before") // DAY_NS
+
+
+def _for_people(report: ArchiveReport) -> Iterator[str]:
+    if not report.days:
+        yield "archived      nothing: no day that is over is missing in the archive"
+        return
+    rows, bytes_ = (sum(getattr(day, name) for day in report.archived) for name in ("rows", "size_bytes"))
+    yield (
+        f"archived      {count(rows, 'tick')} in {count(len(report.archived), 'file')}, {size(bytes_)};"
+        " read back and compared"
+    )
+    for one in report.refused:
+        which = f"{KIND_NAMES[one.held.kind]} of {one.held.instrument.name} on {_date(one.held.day)}"
+        yield f"[bold red]refused       {escape(which)}: {escape(one.why)}[/]"
+
+
+async def _show(config: Config, pick: Pick | None, *, json: bool) -> None:
+    container = Container(config=config, owner="bridge archive", attach=True)
+    source = container.archive()
+    days = await source.days()
+    if pick is not None:
+        meant = chosen(list({day.instrument.name: day.instrument for day in days}.values()), pick, "archived")
+        days = [day for day in days if day.instrument.name == meant.name]
+    if json:
+        print_json([_for_programs(day) for day in days])
+        return
+    out.print(f"archive in {escape(source.where)}")
+    if not days:
+        out.print("nothing is archived yet: `bridge archive run` archives the days that are over")
+        return
+    table = table_of("instrument", "ticks", "days", "first", "last", "rows", "bytes", "bytes a row")
+    for group in _groups(days, by_day=pick is not None):
+        rows, bytes_ = (sum(getattr(day, name) for day in group) for name in ("rows", "size_bytes"))
+        table.add_row(
+            group[0].instrument.name,
+            KIND_NAMES[group[0].kind],
+            f"{len(group):,}",
+            _date(group[0].day),
+            _date(group[-1].day),
+            f"{rows:,}",
+            size(bytes_),
+            f"{bytes_ / rows:,.1f}",
+        )
+    out.print(table)
+
+
+def _groups(days: Sequence[ArchivedDay], *, by_day: bool) -> Iterator[list[ArchivedDay]]:
+    def which(day: ArchivedDay) -> tuple[object, ...]:
+        return day.instrument.name, KIND_NAMES[day.kind], day.day if by_day else None
+
+    return (list(group) for _, group in itertools.groupby(days, which))
+
+
+async def _verify(config: Config, *, json: bool) -> int:
+    container = Container(config=config, owner="bridge archive", attach=True)
+    source = container.archive()
+    found: list[AuditedDay] = []
+    with err.status(f"reading {escape(source.where)}") as status:
+        async with aclosing(source.audit()) as audited:
+            async for one in audited:
+                found.append(one)
+                status.update(f"read {count(len(found), 'file')}, the last was {escape(one.path)}")
+    faults = [one for one in found if one.fault is not None]
+    if json:
+        print_json(
+            [
+                {"path": one.path, "fault": one.fault, "day": _for_programs(one.day) if one.day else None}
+                for one in found
+            ]
+        )
+        return 1 if faults else 0
+    sound = [one.day for one in found if one.day is not None and one.fault is None]
+    rows = sum(day.rows for day in sound)
+    out.print(f"archive in {escape(source.where)}")
+    out.print(f"sound         {count(len(sound), 'file')}, {count(rows, 'tick')}: as they were written")
+    for one in faults:
+        out.print(f"[bold red]wrong         {escape(one.path)}: {escape(one.fault or '')}[/]")
+    return 1 if faults else 0
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[ArchiveReport], None]]:
+    """Show a bar on a terminal, and nothing elsewhere."""
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+        bar = progress.add_task("looking for days that are over", total=None)
+
+        def show(report: ArchiveReport) -> None:
+            text = "done"
+            if report.now is not None:
+                text = (
+                    f"{_date(report.now.day)} {KIND_NAMES[report.now.kind]} of {report.now.instrument.name}"
+                )
+            progress.update(bar, description=text, total=report.rows, completed=report.rows_done)
+
+        yield show
+
+
+def _date(day: int) -> str:
+    return utc(day * DAY_NS)[:10]
+
+
+def _which(day: HeldDay) -> dict[str, object]:
+    one: Instrument = day.instrument
+    return {
+        "venue": one.venue,
+        "market": one.market,
+        "symbol": one.symbol,
+        "ticks": KIND_NAMES[day.kind],
+        "date": _date(day.day),
+    }
+
+
+def _for_programs(day: ArchivedDay) -> dict[str, object]:
+    rest = structs.asdict(day)
+    return _which(day) | {name: rest[name] for name in ("rows", "first", "last", "size_bytes", "checksum")}
