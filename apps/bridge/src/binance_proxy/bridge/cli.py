@@ -16,9 +16,9 @@ from rich.markup import escape
 
 from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.bridge import questions, upkeep
+from binance_proxy.bridge.archive import archive
 from binance_proxy.bridge.backfill import Files, Task
 from binance_proxy.bridge.backfill import backfill as fill_back
-from binance_proxy.bridge.archive import archive
 from binance_proxy.bridge.options import ANYWHERE, COMMON, Common, Json, Where
 from binance_proxy.bridge.options import finish as _run
 from binance_proxy.bridge.pairs import pairs

@@ -5,6 +5,8 @@ from contextlib import aclosing
 from hashlib import sha256
 from typing import cast
 
+from msgspec import structs
+
 from binance_proxy.adapters.memory.store import MemoryStore
 from binance_proxy.application.ports import (
     ArchivedDay,
@@ -68,7 +70,7 @@ class MemoryArchive(MemoryStore):
                 first=found[0].ts_event,
                 last=found[-1].ts_event,
                 matches=sum(one.matches for one in found if isinstance(one, TradeTick) and not one.off_book),
-                checksum=sha256(repr(found).encode()).hexdigest(),
+                checksum=sha256(repr([structs.astuple(one)[1:] for one in found]).encode()).hexdigest(),
                 size_bytes=0,
             )
             for day, found in sorted(by_day.items())

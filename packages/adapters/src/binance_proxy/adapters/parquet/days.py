@@ -1,6 +1,7 @@
 """One day of one kind of tick of one instrument: a file, its name, and what stands in its footer."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, BinaryIO
 
@@ -119,6 +120,11 @@ class DayWriter:
         self._writer.close()
         return footer
 
+    def abandon(self) -> None:
+        """Let go of a file that nobody will read."""
+        with suppress(OSError, pa.ArrowException):
+            self._writer.close()
+
     def _flush(self, events: Sequence[Any]) -> None:
         batch = pa.record_batch(self._columns.pack(events, self._instrument), schema=self._columns.schema)
         self._checksum.take(batch)
@@ -174,15 +180,17 @@ class DayFile:
         Raises:
             StoreRejected: They differ.
         """
-        checksum, rows, last = Checksum(), 0, None
+        checksum, rows, last = Checksum(), 0, 0
         for group in range(self._parquet.num_row_groups):
             for part in self._parts(group):
                 checksum.take(part)
                 rows += len(part)
-                times = part["ts_event"].cast(pa.int64()).to_numpy(zero_copy_only=False)
-                if (times[1:] < times[:-1]).any() or (last is not None and times[0] < last):
+                times = part["ts_event"].cast(pa.int64()).to_numpy(zero_copy_only=False) * 1000
+                if (times[1:] < times[:-1]).any() or (rows > len(part) and times[0] < last):
                     raise StoreRejected(f"{self.path}: rows are not in the order of time")
-                last = times[-1]
+                first, last = times[0], times[-1]
+                if self._bounds(group) not in {None, (first, last)}:
+                    raise StoreRejected(f"{self.path}: the statistics are not those of the rows")
         if rows != self.footer.rows:
             raise StoreRejected(f"{self.path} has {rows:,} rows instead of {self.footer.rows:,}")
         if str(checksum) != self.footer.checksum:
@@ -193,11 +201,15 @@ class DayFile:
         return (part for part in table.combine_chunks().to_batches() if len(part))
 
     def _overlaps(self, group: int, start: int, end: int) -> bool:
+        bounds = self._bounds(group)
+        return bounds is None or (bounds[0] < end and bounds[1] >= start)
+
+    def _bounds(self, group: int) -> tuple[int, int] | None:
+        """Return the first and last ``ts_event`` of a row group, if its statistics say them."""
         statistics = self._parquet.metadata.row_group(group).column(0).statistics
         if statistics is None or not statistics.has_min_max:
-            return True
-        first, last = (_ns_of(one) for one in (statistics.min, statistics.max))
-        return first < end and last >= start
+            return None
+        return _ns_of(statistics.min), _ns_of(statistics.max)
 
 
 def _ns_of(at: datetime) -> int:

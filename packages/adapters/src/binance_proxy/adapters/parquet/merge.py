@@ -1,6 +1,9 @@
 """New rows between old ones, part by part."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from operator import lt
 from typing import Any
 
 
@@ -19,24 +22,39 @@ class Merge:
         Raises:
             ValueError: They do not.
         """
+        keys = list(map(self._key, new))
+        if not (self._last is None or self._last < keys[0]) or not all(map(lt, keys, islice(keys, 1, None))):
+            new, keys = self._once(new, keys)
+        if not keys:
+            return []
+        self._last = keys[-1]
+        taken = self._up_to(keys[-1])
+        if not taken:
+            return list(new)
+        rows = dict(zip(keys, new, strict=True))
+        rows.update((self._key(one), one) for one in taken)
+        return [rows[at] for at in sorted(rows)]
+
+    def _once(
+        self, new: Sequence[Any], keys: Sequence[tuple[Any, ...]]
+    ) -> tuple[Sequence[Any], Sequence[tuple[Any, ...]]]:
+        """Leave out what was given already."""
+        rows = {at: one for at, one in zip(keys, new, strict=True) if at != self._last}
+        if list(rows) != sorted(rows) or (rows and self._last is not None and next(iter(rows)) < self._last):
+            raise ValueError("rows were not given in their order")
+        return list(rows.values()), list(rows)
+
+    def _up_to(self, bound: tuple[Any, ...]) -> list[Any]:
+        """Take the old rows that lie before a key, or at it."""
         key = self._key
-        bound = key(new[-1])
         while not self._waiting or key(self._waiting[-1]) <= bound:
             part = next(self._old, None)
             if part is None:
                 break
             self._waiting += part
-        count = sum(1 for one in self._waiting if key(one) <= bound) if self._waiting else 0
+        count = bisect_right(self._waiting, bound, key=key)
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
-        rows = {key(one): one for one in new}
-        if list(rows) != sorted(rows) or (self._last is not None and next(iter(rows)) < self._last):
-            raise ValueError("rows were not given in their order")
-        rows.pop(self._last or (), None)
-        self._last = bound
-        if not taken:
-            return list(rows.values())
-        rows.update((key(one), one) for one in taken)
-        return [rows[at] for at in sorted(rows)]
+        return taken
 
     def rest(self) -> Iterator[Sequence[Any]]:
         """Yield the old rows that lie behind all new ones."""

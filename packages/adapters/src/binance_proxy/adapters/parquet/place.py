@@ -16,7 +16,16 @@ from binance_proxy.application.ports import StoreError, StoreFull, StoreRejected
 
 LOCK = ".lock"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-NEVER = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+NEVER = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+}
 
 
 class Place(Protocol):
@@ -69,6 +78,8 @@ def telling(path: str) -> Iterator[None]:
         raise StoreRejected(f"{path} is damaged, or no file of an archive: {error}") from error
     except OSError as error:
         said = f"{path}: {error.strerror or error}"
+        if error.errno is None and "AWS Error" not in said and not isinstance(error, ConnectionError):
+            raise StoreRejected(f"{path} is damaged: {error}") from error  # as pyarrow says it of a page
         if error.errno in NO_ROOM:
             raise StoreFull(f"there is no room for {said}") from error
         if error.errno in NEVER:
@@ -236,7 +247,9 @@ def place_of(url: str) -> Place:
     try:
         try:
             filesystem, root = fs.FileSystem.from_uri(url)
-        except pa.ArrowInvalid:
+        except pa.ArrowInvalid as error:
+            if "Unrecognized filesystem type" not in str(error):
+                raise
             wrapped, root = fsspec.core.url_to_fs(url)
             filesystem = fs.PyFileSystem(fs.FSSpecHandler(wrapped))
     except (ValueError, ImportError, OSError) as error:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from msgspec import structs
@@ -146,7 +146,9 @@ class ParquetStore:
         """Wait until no other process writes, and keep others from it."""
         told = False
         while True:
-            with telling(self.where), self._place.alone() as alone:
+            with ExitStack() as stack:
+                with telling(self.where):
+                    alone = stack.enter_context(self._place.alone())
                 if alone:
                     yield
                     return
@@ -354,7 +356,9 @@ class _Writing:
 
     def forget(self) -> None:
         """Leave everything as it was."""
-        self._file.close()
+        self._writer.abandon()
+        with suppress(OSError):
+            self._file.close()
         with telling(self._path):
             self._place.forget(self._path)
 
