@@ -122,6 +122,7 @@ class ArchiveContract:
             trade(3, off_book=True),
         )
         assert (day.rows, day.matches) == (3, 6)
+        assert day.volume == trade(1).size + trade(2).size
 
     async def test_an_audit_tells_every_day_and_finds_nothing_wrong(self, archive) -> None:
         for one in (trade(1), trade(2, TOMORROW_MS), quote(1)):

@@ -57,8 +57,9 @@ class LongTermStore:
     ) -> Sequence[Candle]:
         """Return the candles of all kept trades, oldest first, whose period starts in ``[start, end)``.
 
-        The database keeps what it has summed up when it drops trades, down to a minute. An archived day is
-        folded from its trades if the database does not know all of them, or if the timeframe is in seconds.
+        The database keeps what it has summed up when it drops trades, down to a minute. Candles of an
+        archived day are made of its trades, which takes longer, if the timeframe is in seconds, or if the day
+        in the database has another number of trades or another volume than in the archive.
 
         Raises:
             StoreUnavailable: The database or the archive is away.
@@ -85,11 +86,11 @@ class LongTermStore:
             return []
         first, behind = archived[0].day * DAY_NS, (archived[-1].day + 1) * DAY_NS
         known = await self._recent.candles(instrument, Timeframe("1d"), first, behind)
-        counts = {one.start: one.trades for one in known}
+        sums = {one.start: (one.trades, one.volume) for one in known}
         parts: list[tuple[int, int]] = []
         for day in archived:
             at = day.day * DAY_NS
-            if counts.get(at, 0) >= day.matches and not timeframe.name.endswith("s"):
+            if sums.get(at, (0, 0)) == (day.matches, day.volume) and not timeframe.name.endswith("s"):
                 continue
             first = max(timeframe.period(at)[0], start)
             behind = min(timeframe.period(at + DAY_NS - 1)[1], end)

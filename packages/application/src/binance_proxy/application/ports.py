@@ -200,6 +200,8 @@ class ArchivedDay(HeldDay, frozen=True, kw_only=True):
     """``ts_event`` of its last one."""
     matches: int
     """Single trades that its trades stand for, off-book ones left out, as candles count them; 0 of others."""
+    volume: int
+    """Sum of their sizes, in size units; 0 of others."""
     checksum: str
     """Of the values of all rows in their order, however they are packed."""
     size_bytes: int

@@ -69,9 +69,14 @@ class MemoryArchive(MemoryStore):
                 rows=len(found),
                 first=found[0].ts_event,
                 last=found[-1].ts_event,
-                matches=sum(one.matches for one in found if isinstance(one, TradeTick) and not one.off_book),
+                matches=sum(one.matches for one in _in_candles(found)),
+                volume=sum(one.size for one in _in_candles(found)),
                 checksum=sha256(repr([structs.astuple(one)[1:] for one in found]).encode()).hexdigest(),
                 size_bytes=0,
             )
             for day, found in sorted(by_day.items())
         ]
+
+
+def _in_candles(ticks: Sequence[StoredTick]) -> list[TradeTick]:
+    return [one for one in ticks if isinstance(one, TradeTick) and not one.off_book]

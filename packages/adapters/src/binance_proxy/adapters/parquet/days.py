@@ -36,6 +36,7 @@ class Footer(Struct, frozen=True, kw_only=True):
     last: int
     """``ts_event`` of the first and last row, in ns."""
     matches: int
+    volume: int
     checksum: str
 
     @property
@@ -91,7 +92,7 @@ class DayWriter:
         )
         self._checksum = Checksum()
         self._waiting: list[Any] = []
-        self._rows = self._matches = 0
+        self._rows = self._matches = self._volume = 0
         self._first: int | None = None
         self._last = 0
 
@@ -114,6 +115,7 @@ class DayWriter:
             first=self._first or 0,
             last=self._last,
             matches=self._matches,
+            volume=self._volume,
             checksum=str(self._checksum),
         )
         self._writer.add_key_value_metadata({FOOTER: msgspec.json.encode(footer)})
@@ -133,7 +135,9 @@ class DayWriter:
         self._first = events[0].ts_event if self._first is None else self._first
         self._last = events[-1].ts_event
         if isinstance(events[0], TradeTick):
-            self._matches += sum(one.matches for one in events if not one.off_book)
+            counted = [one for one in events if not one.off_book]
+            self._matches += sum(one.matches for one in counted)
+            self._volume += sum(one.size for one in counted)
 
 
 class DayFile:

@@ -288,6 +288,7 @@ class ParquetStore:
             first=footer.first,
             last=footer.last,
             matches=footer.matches,
+            volume=footer.volume,
             checksum=footer.checksum,
             size_bytes=self._place.size(path),
         )
