@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from binance_proxy.adapters.timescale.partitions import has_hypertables
-from binance_proxy.adapters.timescale.schema import migrate, revision
+from binance_proxy.adapters.timescale.schema import NEWEST, migrate, revision
 from binance_proxy.adapters.timescale.store import open_timescale
 from binance_proxy.application.ports import StoredEvent, StoreRejected
 from binance_proxy.domain.candle import Timeframe
@@ -15,7 +15,8 @@ from servers import both
 
 pytestmark = both
 
-EARLIER = ("0001", "0002", "0003")
+EARLIER = ("0001", "0002", "0003", "0004")
+ANY_DAY = 100_000
 TRADES = random_trades(2, 300, spread_ms=3 * 86_400_000)
 EVENTS: list[StoredEvent] = [
     *TRADES,
@@ -88,7 +89,25 @@ async def test_going_back_is_refused_where_it_would_lose_candles(
     await sql.execute("INSERT INTO dropped_days VALUES ('trades', '2024-08-08')")
     with pytest.raises(StoreRejected, match="would lose their candles"):
         await migrate(empty_database_url, to="0003")
-    assert await revision(empty_database_url) == "0004"
+    assert await revision(empty_database_url) == NEWEST
+
+
+async def test_going_back_is_refused_where_an_older_bridge_would_drop_what_is_not_archived(
+    empty_database_url: str, sql: asyncpg.Connection
+) -> None:
+    async with open_timescale(empty_database_url) as store:
+        await store.append([trade(1)])
+        (day,) = await store.days.unarchived(ANY_DAY)
+        await store.days.archived(day, "sum")
+        with pytest.raises(
+            StoreRejected, match=r"stays at revision 0005 .* delete the rows of archived_days"
+        ):
+            await migrate(empty_database_url, to="0004")
+        assert list(await store.days.unarchived(ANY_DAY)) == []
+        await sql.execute("DELETE FROM archived_days")
+        await migrate(empty_database_url, to="0004")
+        await migrate(empty_database_url)
+        assert list(await store.days.unarchived(ANY_DAY)) == [day]
 
 
 async def test_going_back_to_nothing_is_refused(empty_database_url: str) -> None:

@@ -15,7 +15,7 @@ from servers import both
 
 pytestmark = both
 
-NEWEST = "0004"
+NEWEST = "0005"
 VIEWS = [f"candles_{name}" for name in ("1m", "5m", "15m", "1h", "4h", "1d")]
 CANDLE_COLUMNS = "venue market symbol start open high low close volume quote_volume vwap trades complete"
 TRADE_COLUMNS = "venue market symbol trade_id ts_event ts_recv price size aggressor"
@@ -73,7 +73,7 @@ async def test_a_newer_schema_is_refused(database_url: str, sql: asyncpg.Connect
         async with open_timescale(database_url):
             pass
     assert str(refusal.value) == (
-        "The database's schema is at revision 9999 and this bridge knows none later than 0004:"
+        "The database's schema is at revision 9999 and this bridge knows none later than 0005:"
         " run a newer bridge, or use another database."
     )
     assert await revision(database_url) == "9999"
@@ -93,11 +93,11 @@ async def _columns(sql: asyncpg.Connection, relation: str) -> str:
     return " ".join(row["attname"] for row in await sql.fetch(names, relation))
 
 
-async def test_every_column_of_the_tick_tables_says_what_it_is(sql: asyncpg.Connection) -> None:
+async def test_every_column_of_the_tables_says_what_it_is(sql: asyncpg.Connection) -> None:
     silent = await sql.fetch("""
         SELECT attrelid::regclass::text, attname FROM pg_attribute
         WHERE attrelid IN ('instruments'::regclass, 'trades'::regclass, 'quotes'::regclass,
-                'book_snapshots'::regclass, 'gaps'::regclass)
+                'book_snapshots'::regclass, 'gaps'::regclass, 'archived_days'::regclass)
             AND attnum > 0 AND col_description(attrelid, attnum) IS NULL
     """)
     assert silent == []

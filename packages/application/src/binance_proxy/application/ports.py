@@ -6,6 +6,7 @@ own.
 """
 
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -210,8 +211,22 @@ class ArchivedDay(HeldDay, frozen=True, kw_only=True):
 class ClosedDays(Protocol):
     """The days of ticks in a store that drops old ones, and whether an archive has them."""
 
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """Be the only one who archives the store, in any process, until the context is left.
+
+        While it lasts the store drops no day that is not archived. It ends with the process, however that
+        ends, and holds nobody up who reads or writes.
+
+        Raises:
+            StoreUnavailable: The store is away.
+            StoreRejected: Another run archives it. The message says so.
+        """
+        ...
+
     async def unarchived(self, before: int) -> Sequence[HeldDay]:
         """Return the days before a day of which a tick may not be archived, oldest first.
+
+        Within a day trades come first, then quotes, then snapshots, each by the name of the instrument.
 
         Raises:
             StoreUnavailable: The store is away.
@@ -222,10 +237,12 @@ class ClosedDays(Protocol):
         """Learn that an archive has these rows of a day; only days that it has whole are dropped from now on.
 
         A day is whole in the archive as long as the store holds exactly so many rows of it, as rows are only
-        ever added: with a late one it is `unarchived` again.
+        ever added: with a late one it is `unarchived` again. Call it within the `alone` in which the rows
+        were counted, or a day that was dropped and made anew meanwhile may pass for this one.
 
         Raises:
-            StoreUnavailable: The store is away.
+            StoreUnavailable: The store is away, or the `alone` was lost.
+            StoreRejected: The store holds nothing of such an instrument.
         """
         ...
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import structs
 
+from binance_proxy.adapters.memory.days import MemoryDays
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.application.ports import EventsRejected, Stored, StoredEvent
 from binance_proxy.domain.candle import Candle, CandleFold, Timeframe
@@ -20,6 +21,8 @@ class MemoryStore:
         self.registry = registry or MemoryRegistry()
         """Tracked pairs, and the instruments of everything that is kept."""
         self._kept: dict[tuple[Any, ...], StoredEvent] = {}
+        self.days = MemoryDays(self.registry, self._kept)
+        """Which of its days an archive has."""
 
     async def append(self, events: Sequence[StoredEvent]) -> int:
         """Keep the events, each once, however often it is given; return how many were new.

@@ -116,8 +116,8 @@ class TimescaleRegistry:
     async def instruments(self) -> Sequence[Instrument]:
         """Return every instrument that was ever registered, by name."""
         async with self._session.transaction() as connection:
-            rows = await connection.fetch(INSTRUMENTS)
-        return sorted((_recorded(row).instrument for row in rows), key=lambda one: one.name)
+            found = await instruments_by_id(connection)
+        return sorted(found.values(), key=lambda one: one.name)
 
     async def register(self, instrument: Instrument) -> Instrument:
         """Make an instrument known, and return it as it is recorded.
@@ -168,6 +168,12 @@ class TimescaleRegistry:
         recorded = _recorded(row)
         self._recorded[_key(recorded.instrument)] = recorded
         return recorded
+
+
+async def instruments_by_id(connection: asyncpg.Connection) -> dict[int, Instrument]:
+    """Return every instrument by the database's id of it."""
+    recorded = [_recorded(row) for row in await connection.fetch(INSTRUMENTS)]
+    return {one.instrument_id: one.instrument for one in recorded}
 
 
 async def _is_tracked(connection: asyncpg.Connection, pair: TrackedPair) -> bool:

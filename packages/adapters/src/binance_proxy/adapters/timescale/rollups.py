@@ -11,10 +11,10 @@ import asyncpg
 from msgspec import Struct
 
 from binance_proxy.adapters.timescale.candles import LEVELS
+from binance_proxy.adapters.timescale.partitions import DAY_US
 from binance_proxy.adapters.timescale.session import Session
 
 US = 1_000_000
-DAY_US = 86_400 * US
 LENGTHS_US = {name: length_s * US for name, length_s in reversed(LEVELS.items())}
 """Each level and how long its periods are, the shortest first, as each is summed up from the one before."""
 ROLLUP_LOCK = 0x726F_6C6C_7570

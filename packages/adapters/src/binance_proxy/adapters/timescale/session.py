@@ -26,9 +26,10 @@ class Session:
     def __init__(self, pool: asyncpg.Pool, limit_s: float, alone: Open, arrivals: list[int]) -> None:
         self.alone = alone
         """Opens a connection outside of the pool, for whoever keeps one for himself."""
+        self.limit_s = limit_s
+        """How long a transaction may take."""
         self._arrivals = arrivals
         self._pool = pool
-        self._limit_s = limit_s
 
     @property
     def arrivals(self) -> int:
@@ -48,7 +49,7 @@ class Session:
             StoreRejected: The server refuses.
         """
         with port_errors():
-            async with self._connection() as connection, asyncio.timeout(self._limit_s):
+            async with self._connection() as connection, asyncio.timeout(self.limit_s):
                 await connection.execute("BEGIN")
                 try:
                     yield connection
@@ -79,7 +80,7 @@ class Session:
 
     async def _cut_when_away(self, connection: asyncpg.Connection) -> None:
         while True:
-            await asyncio.sleep(self._limit_s / 4)
+            await asyncio.sleep(self.limit_s / 4)
             try:
                 async with self.transaction() as other:
                     await other.fetchval("SELECT 1")
@@ -90,7 +91,7 @@ class Session:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         """Lend a connection, and cut it if it comes back in the middle of something."""
-        connection = await self._pool.acquire(timeout=self._limit_s)
+        connection = await self._pool.acquire(timeout=self.limit_s)
         try:
             yield connection
         except asyncpg.PostgresError:
@@ -99,7 +100,7 @@ class Session:
             connection.terminate()
             raise
         finally:
-            await self._pool.release(connection, timeout=self._limit_s)
+            await self._pool.release(connection, timeout=self.limit_s)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from binance_proxy.adapters.timescale.candles import fetch_candles
+from binance_proxy.adapters.timescale.days import TimescaleDays
 from binance_proxy.adapters.timescale.pages import Pages
 from binance_proxy.adapters.timescale.partitions import Partitions, timescaledb_version
 from binance_proxy.adapters.timescale.registry import TimescaleRegistry
@@ -31,6 +32,8 @@ class TimescaleStore:
         """Keep ticks in our own partitions, or, without any, in hypertables."""
         self.registry = TimescaleRegistry(session)
         """Tracked pairs and instruments of the same database."""
+        self.days = TimescaleDays(session, hypertables=partitions is None)
+        """Which of its days an archive has."""
         self.timescaledb = timescaledb
         """The version of TimescaleDB that the hypertables are of, for people."""
         self._session = session
