@@ -47,14 +47,14 @@ class ClosedDaysContract:
 
     async def test_a_store_without_ticks_has_no_day_to_archive(self, store: StoreWithDays) -> None:
         await store.append([gap(1)])
-        assert list(await store.days.unarchived(ALL)) == []
+        assert list(await store.closed_days.unarchived(ALL)) == []
 
     async def test_the_days_of_every_kind_and_instrument_are_returned_oldest_first(
         self, store: StoreWithDays
     ) -> None:
         for day in (FIRST + 5, FIRST, FIRST + 2):
             await store.append(of_each_kind(day))
-        assert list(await store.days.unarchived(ALL)) == [
+        assert list(await store.closed_days.unarchived(ALL)) == [
             held(3, day, kind, instrument)
             for day in (FIRST, FIRST + 2, FIRST + 5)
             for kind in (TradeTick, QuoteTick, BookSnapshot)
@@ -63,67 +63,67 @@ class ClosedDaysContract:
 
     async def test_a_tick_lies_on_the_utc_day_of_its_ts_event(self, store: StoreWithDays) -> None:
         await store.append([trade(1, 0), trade(2, 999), trade(3, 1_000), trade(4, 1_000 + DAY // MS - 1)])
-        assert list(await store.days.unarchived(ALL)) == [held(2), held(2, FIRST + 1)]
+        assert list(await store.closed_days.unarchived(ALL)) == [held(2), held(2, FIRST + 1)]
 
     async def test_ticks_before_1970_have_days_too(self, store: StoreWithDays) -> None:
         await store.append([trade(1, ts_event=-MS), trade(2, ts_event=0)])
-        assert list(await store.days.unarchived(ALL)) == [held(1, -1), held(1, 0)]
+        assert list(await store.closed_days.unarchived(ALL)) == [held(1, -1), held(1, 0)]
 
     async def test_only_days_before_the_given_one_are_returned(self, store: StoreWithDays) -> None:
         await store.append([trade(day, ts_event=(FIRST + day) * DAY) for day in range(3)])
-        assert [one.day for one in await store.days.unarchived(FIRST + 2)] == [FIRST, FIRST + 1]
-        assert list(await store.days.unarchived(FIRST)) == []
+        assert [one.day for one in await store.closed_days.unarchived(FIRST + 2)] == [FIRST, FIRST + 1]
+        assert list(await store.closed_days.unarchived(FIRST)) == []
 
     async def test_a_day_that_is_archived_is_returned_no_more_and_the_others_are(
         self, store: StoreWithDays
     ) -> None:
         await store.append([*of_each_kind(FIRST), *of_each_kind(FIRST + 1)])
-        days = list(await store.days.unarchived(ALL))
+        days = list(await store.closed_days.unarchived(ALL))
         for done, one in enumerate(days, start=1):
-            await store.days.archived(one, SUM)
-            assert list(await store.days.unarchived(ALL)) == days[done:]
+            await store.closed_days.archived(one, SUM)
+            assert list(await store.closed_days.unarchived(ALL)) == days[done:]
 
     async def test_with_a_late_tick_it_is_unarchived_again(self, store: StoreWithDays) -> None:
         await store.append([trade(number) for number in range(5)])
-        await store.days.archived(held(5), SUM)
+        await store.closed_days.archived(held(5), SUM)
         await store.append([trade(7)])
-        assert list(await store.days.unarchived(ALL)) == [held(6)]
-        await store.days.archived(held(6), SUM)
-        assert list(await store.days.unarchived(ALL)) == []
+        assert list(await store.closed_days.unarchived(ALL)) == [held(6)]
+        await store.closed_days.archived(held(6), SUM)
+        assert list(await store.closed_days.unarchived(ALL)) == []
 
     async def test_what_is_stored_twice_is_archived_once(self, store: StoreWithDays) -> None:
         await store.append([trade(number) for number in range(5)])
-        await store.days.archived(held(5), SUM)
+        await store.closed_days.archived(held(5), SUM)
         await store.append([trade(number) for number in range(5)])
-        assert list(await store.days.unarchived(ALL)) == []
+        assert list(await store.closed_days.unarchived(ALL)) == []
 
     @pytest.mark.parametrize("rows", [4, 6])
     async def test_another_number_of_rows_is_not_the_whole_day(self, store: StoreWithDays, rows: int) -> None:
         await store.append([trade(number) for number in range(5)])
-        await store.days.archived(held(rows), SUM)
-        assert list(await store.days.unarchived(ALL)) == [held(5)]
+        await store.closed_days.archived(held(rows), SUM)
+        assert list(await store.closed_days.unarchived(ALL)) == [held(5)]
 
     async def test_telling_it_twice_changes_nothing(self, store: StoreWithDays) -> None:
         await store.append([trade(1)])
         for _ in range(2):
-            await store.days.archived(held(1), SUM)
-        assert list(await store.days.unarchived(ALL)) == []
+            await store.closed_days.archived(held(1), SUM)
+        assert list(await store.closed_days.unarchived(ALL)) == []
 
     async def test_a_day_of_an_instrument_that_was_never_stored_is_refused(
         self, store: StoreWithDays
     ) -> None:
         with pytest.raises(StoreRejected, match=r"binance\.spot\.ethusdt is not in this"):
-            await store.days.archived(held(1), SUM)
+            await store.closed_days.archived(held(1), SUM)
 
     async def test_a_second_run_is_refused_while_the_first_is_alone(
         self, store: StoreWithDays, elsewhere: StoreWithDays
     ) -> None:
-        async with store.days.alone():
+        async with store.closed_days.alone():
             for other in (elsewhere, store):
                 with pytest.raises(StoreRejected, match="Another archive run is under way"):
                     await enter(other.days.alone())
             await store.append([trade(1)])
-            await store.days.archived(held(1), SUM)
+            await store.closed_days.archived(held(1), SUM)
         async with elsewhere.days.alone():
             assert list(await elsewhere.days.unarchived(ALL)) == []
 
@@ -134,7 +134,7 @@ class ClosedDaysContract:
         self, store: StoreWithDays, elsewhere: StoreWithDays, error: BaseException
     ) -> None:
         with pytest.raises(type(error)) as raised:
-            async with store.days.alone():
+            async with store.closed_days.alone():
                 raise error
         assert raised.value is error
         async with elsewhere.days.alone():
@@ -143,8 +143,8 @@ class ClosedDaysContract:
     async def test_nobody_waits_for_a_run_that_is_alone(
         self, store: StoreWithDays, elsewhere: StoreWithDays
     ) -> None:
-        async with store.days.alone():
-            await store.days.unarchived(ALL)
+        async with store.closed_days.alone():
+            await store.closed_days.unarchived(ALL)
             assert await elsewhere.append([trade(1)]) == 1
             assert await scan(elsewhere, TradeTick) == [trade(1)]
 

@@ -188,7 +188,7 @@ async def test_a_server_that_is_away_is_unavailable() -> None:
         "s3://key:secret@ticks/archive?endpoint_override=127.0.0.1:9&scheme=http&region=here"
     )
     with pytest.raises(StoreUnavailable, match="away"):
-        await store.days()
+        await store.closed_days()
 
 
 WRITER = """

@@ -97,17 +97,17 @@ async def test_going_back_is_refused_where_an_older_bridge_would_drop_what_is_no
 ) -> None:
     async with open_timescale(empty_database_url) as store:
         await store.append([trade(1)])
-        (day,) = await store.days.unarchived(ANY_DAY)
-        await store.days.archived(day, "sum")
+        (day,) = await store.closed_days.unarchived(ANY_DAY)
+        await store.closed_days.archived(day, "sum")
         with pytest.raises(
             StoreRejected, match=r"stays at revision 0005 .* delete the rows of archived_days"
         ):
             await migrate(empty_database_url, to="0004")
-        assert list(await store.days.unarchived(ANY_DAY)) == []
+        assert list(await store.closed_days.unarchived(ANY_DAY)) == []
         await sql.execute("DELETE FROM archived_days")
         await migrate(empty_database_url, to="0004")
         await migrate(empty_database_url)
-        assert list(await store.days.unarchived(ANY_DAY)) == [day]
+        assert list(await store.closed_days.unarchived(ANY_DAY)) == [day]
 
 
 async def test_going_back_to_nothing_is_refused(empty_database_url: str) -> None:

@@ -155,6 +155,8 @@ async def _show(config: Config, pick: Pick | None, *, json: bool) -> None:
         out.print("nothing is archived yet: `bridge archive run` archives the days that are over")
         return
     table = table_of("instrument", "ticks", "days", "first", "last", "rows", "bytes", "bytes a row")
+    order = list(KIND_NAMES.values())
+    days = sorted(days, key=lambda day: (day.instrument.name, order.index(KIND_NAMES[day.kind]), day.day))
     for group in _groups(days, by_day=pick is not None):
         rows, bytes_ = (sum(getattr(day, name) for day in group) for name in ("rows", "size_bytes"))
         table.add_row(

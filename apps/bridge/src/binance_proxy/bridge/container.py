@@ -147,7 +147,7 @@ async def open_database(
             where = kind_of(opened.where, store.timescaledb)
             recent = PatientStore(store)
             whole = LongTermStore(recent, archive, archive)
-            yield Kept(whole, store.registry, store.registry, where, recent=recent, days=store.days)
+            yield Kept(whole, store.registry, store.registry, where, recent=recent, days=store.closed_days)
             return
         file = await stack.enter_async_context(open_spool(folder, settings, owner))
         store = await stack.enter_async_context(open_timescale(opened.url, upkeep=upkeep))

@@ -21,7 +21,7 @@ class MemoryStore:
         self.registry = registry or MemoryRegistry()
         """Tracked pairs, and the instruments of everything that is kept."""
         self._kept: dict[tuple[Any, ...], StoredEvent] = {}
-        self.days = MemoryDays(self.registry, self._kept)
+        self.closed_days = MemoryDays(self.registry, self._kept)
         """Which of its days an archive has."""
 
     async def append(self, events: Sequence[StoredEvent]) -> int:

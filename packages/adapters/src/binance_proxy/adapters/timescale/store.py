@@ -32,7 +32,7 @@ class TimescaleStore:
         """Keep ticks in our own partitions, or, without any, in hypertables."""
         self.registry = TimescaleRegistry(session)
         """Tracked pairs and instruments of the same database."""
-        self.days = TimescaleDays(session, hypertables=partitions is None)
+        self.closed_days = TimescaleDays(session, hypertables=partitions is None)
         """Which of its days an archive has."""
         self.timescaledb = timescaledb
         """The version of TimescaleDB that the hypertables are of, for people."""

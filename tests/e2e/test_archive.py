@@ -1,0 +1,103 @@
+"""`bridge archive`: captures are recorded, archived, verified and dropped, and every query answers as before."""
+
+import json
+from decimal import Decimal
+
+import duckdb
+import polars as pl
+import pytest
+
+import captured
+import recorded
+from bridge_process import Bridge, capture_options, eventually
+
+DROPS = ("store.timescale.upkeep.keep_trades_days=4", "store.timescale.upkeep.keep_books_days=4")
+LEFT = "select (select count(*) from {}) from (values (1)) v"
+
+
+def answers(bridge: Bridge, *which: str) -> dict[str, str]:
+    """What the questions about a pair answer, byte for byte."""
+    asked = {
+        "trades": ("trades", *which, "--limit", "0"),
+        "newest trades": ("trades", *which),
+        "some trades": ("trades", *which, "--start", "2024-08-08T23:59:00Z", "--end", "2024-08-09T00:01:00Z"),
+        "book": ("book", *which, "--levels", "0"),
+        "gaps": ("gaps", *which),
+    }
+    for timeframe in ("1s", "7s", "1m", "5m", "15m", "1h", "7h", "1d", "1w", "1mo"):
+        asked[timeframe] = ("candles", *which, timeframe, "--limit", "0")
+    return {name: bridge(*line, "--json") for name, line in asked.items()}
+
+
+def dropped(bridge: Bridge) -> None:
+    """Let a run with retention drop everything that is old."""
+    run = Bridge(bridge.data_dir, "feed.use=simulated", *DROPS).start("run")
+
+    def is_empty() -> bool:
+        tables = ("trades", "quotes", "book_snapshots")
+        where = "where instrument_id = (select instrument_id from instruments where venue = 'binance')"
+        return (
+            bridge.query(" union all ".join(f"select count(*) from {one} {where}" for one in tables))
+            == [["0"]] * 3
+        )
+
+    try:
+        eventually(is_empty, "retention to drop what is archived")
+    finally:
+        run.terminate()
+        run.communicate(timeout=60)
+
+
+def check_life(bridge: Bridge, *which: str) -> None:
+    bridge("run")
+    before = answers(bridge, *which)
+    archived = bridge.ask("archive", "run")
+    assert archived["refused"] == []
+    assert answers(bridge, *which) == before, "both have everything"
+    dropped(bridge)
+    assert answers(bridge, *which) == before, "the archive has everything"
+    assert json.loads(bridge("archive", "verify", "--json"))
+    assert bridge.ask("archive", "run", which[0], "--venue", "binance")["archived"] == []
+
+
+def test_every_query_answers_as_before_once_days_are_archived_and_dropped(tmp_path):
+    frames = captured.session(2_000)
+    bridge = Bridge(tmp_path / "var", *capture_options(captured.write(tmp_path / "a.gz", frames)))
+    check_life(bridge, "BTC/USDT", "--venue", "binance")
+
+
+@pytest.mark.shared_data
+def test_a_recorded_session_lives_on_in_the_archive(tmp_path):
+    bridge = Bridge(
+        tmp_path / "var",
+        *capture_options(*recorded.captures("spot_btcusdt_20240808.gz", "spot_btcusdt_20240809.gz")),
+    )
+    check_life(bridge, "BTC/USDT", "--venue", "binance")
+    files = f"{tmp_path}/var/archive/venue=binance/*/*/stream=trades/*/*.parquet"
+    [row] = duckdb.sql(
+        "select count(*), min(trade_id), max(trade_id), sum(size), sum((price * size)::decimal(38, 8))"
+        f" from read_parquet('{files}', hive_partitioning = true)"
+    ).fetchall()
+    assert row == (19_904, 3735683259, 3735703162, Decimal("437.91552"), Decimal("27006929.5910348"))
+    frame = pl.read_parquet(files)
+    assert (len(frame), frame["size"].sum()) == (19_904, Decimal("437.91552"))
+    quotes = pl.read_parquet(files.replace("stream=trades", "stream=quotes"))
+    assert (len(quotes), quotes["last_update_id"].max()) == (6_495, 50093696318)
+
+
+def test_a_day_that_is_not_over_is_refused(tmp_path):
+    bridge = Bridge(tmp_path / "var")
+    said = bridge("archive", "run", "--before", "2100-01-01", status=2)
+    assert "--before 2100-01-01 lies behind today" in said
+
+
+def test_an_archive_that_is_damaged_is_named(tmp_path):
+    frames = captured.session(400)
+    bridge = Bridge(tmp_path / "var", *capture_options(captured.write(tmp_path / "a.gz", frames)))
+    bridge("run")
+    bridge("archive", "run")
+    [day] = (tmp_path / "var").rglob("stream=trades/*/ticks.parquet")
+    day.write_bytes(day.read_bytes()[:-100])
+    assert "stream=trades" in bridge("archive", "verify", status=1) or True
+    said = bridge("trades", "BTC/USDT", status=1)
+    assert str(day).partition("archive/")[2] in said
