@@ -42,26 +42,6 @@ SELECT EXISTS (
 )
 """
 ARCHIVED = """
-SELECT held.instrument_id, held.rows
-FROM ({held}) held
-LEFT JOIN archived_days a
-    ON a.relation = $1 AND a.instrument_id = held.instrument_id
-    AND a.day = ($2::timestamptz AT TIME ZONE 'UTC')::date
-WHERE a.rows IS DISTINCT FROM held.rows
-"""
-HAS_ROWS = """
-SELECT EXISTS (
-    SELECT FROM {relation}
-    WHERE ts_event >= $1::timestamptz AND ts_event < $1::timestamptz + interval '24 hours'
-)
-"""
-IS_KNOWN = """
-SELECT EXISTS (
-    SELECT FROM archived_days
-    WHERE relation = $1 AND day = ($2::timestamptz AT TIME ZONE 'UTC')::date AND rows > 0
-)
-"""
-ARCHIVED = """
 INSERT INTO archived_days (relation, instrument_id, day, rows, checksum)
 SELECT $1, instrument_id, date '1970-01-01' + $5::integer, $6, $7
 FROM instruments WHERE (venue, market, symbol) = ($2, $3, $4)
