@@ -1,13 +1,16 @@
 """Days that are archived, and retention, which drops no others."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import asyncpg
 import pytest
 from msgspec import structs
 
-from binance_proxy.adapters.timescale.days import is_archived
+from binance_proxy.adapters.timescale.days import is_archived, is_guarded
 from binance_proxy.adapters.timescale.partitions import Part
 from binance_proxy.adapters.timescale.retention import Retention
 from binance_proxy.adapters.timescale.rollups import locked
@@ -239,6 +242,28 @@ async def test_nothing_is_dropped_under_the_hands_of_the_first_run(kept: Kept, r
 
 
 @pytest.mark.usefixtures("trades")
+async def test_nothing_is_dropped_if_a_run_begins_just_before(
+    kept: Kept, retention: Retention, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may count the day as long as the lock is not had."""
+    looks = 0
+
+    async def looked(connection: asyncpg.Connection) -> bool:
+        nonlocal looks
+        looks += 1
+        found = await is_guarded(connection)
+        if looks == 2:  # the last look before the lock
+            await runs.enter_async_context(kept.store.days.alone())
+        return found
+
+    monkeypatch.setattr("binance_proxy.adapters.timescale.retention.is_guarded", looked)
+    async with AsyncExitStack() as runs:
+        assert await drop(kept, retention) == []
+        assert len(await unarchived(kept)) == OLD
+    assert len(await drop(kept, retention)) == 4
+
+
+@pytest.mark.usefixtures("trades")
 async def test_a_run_in_another_database_keeps_no_day_here(
     kept: Kept, retention: Retention, empty_database_url: str
 ) -> None:
@@ -261,6 +286,26 @@ async def test_a_run_whose_connection_was_lost_can_say_nothing_more(
             await kept.store.days.archived(days[0], "sum")
     assert await unarchived(kept) == days
     assert await scan(kept.store, TradeTick) == trades
+
+
+async def test_a_run_that_is_killed_is_in_nobody_s_way(kept: Kept, database_url: str) -> None:
+    run = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__).with_name("archive_forever.py")),
+        database_url,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert run.stdout is not None
+        async with asyncio.timeout(DEADLINE_S):
+            assert await run.stdout.readline() == b"alone\n"
+        with pytest.raises(StoreRejected, match="Another archive run is under way"):
+            async with kept.store.days.alone():
+                pass
+    finally:
+        run.kill()
+        await run.wait()
+    await can_be_alone(kept.store)
 
 
 async def can_be_alone(other: object) -> None:
