@@ -121,11 +121,11 @@ class ClosedDaysContract:
         async with store.closed_days.alone():
             for other in (elsewhere, store):
                 with pytest.raises(StoreRejected, match="Another archive run is under way"):
-                    await enter(other.days.alone())
+                    await enter(other.closed_days.alone())
             await store.append([trade(1)])
             await store.closed_days.archived(held(1), SUM)
-        async with elsewhere.days.alone():
-            assert list(await elsewhere.days.unarchived(ALL)) == []
+        async with elsewhere.closed_days.alone():
+            assert list(await elsewhere.closed_days.unarchived(ALL)) == []
 
     @pytest.mark.parametrize(
         "error", [OSError("no space"), TimeoutError(), asyncio.CancelledError()], ids=repr
@@ -137,7 +137,7 @@ class ClosedDaysContract:
             async with store.closed_days.alone():
                 raise error
         assert raised.value is error
-        async with elsewhere.days.alone():
+        async with elsewhere.closed_days.alone():
             pass
 
     async def test_nobody_waits_for_a_run_that_is_alone(

@@ -1,4 +1,4 @@
-"""`bridge archive`: captures are recorded, archived, verified and dropped, and every query answers as before."""
+"""`bridge archive`: what is archived, verified and dropped answers every query as before."""
 
 import json
 from decimal import Decimal
@@ -12,19 +12,17 @@ import recorded
 from bridge_process import Bridge, capture_options, eventually
 
 DROPS = ("store.timescale.upkeep.keep_trades_days=4", "store.timescale.upkeep.keep_books_days=4")
-LEFT = "select (select count(*) from {}) from (values (1)) v"
 
 
 def answers(bridge: Bridge, *which: str) -> dict[str, str]:
     """What the questions about a pair answer, byte for byte."""
     asked = {
         "trades": ("trades", *which, "--limit", "0"),
-        "newest trades": ("trades", *which),
         "some trades": ("trades", *which, "--start", "2024-08-08T23:59:00Z", "--end", "2024-08-09T00:01:00Z"),
         "book": ("book", *which, "--levels", "0"),
         "gaps": ("gaps", *which),
     }
-    for timeframe in ("1s", "7s", "1m", "5m", "15m", "1h", "7h", "1d", "1w", "1mo"):
+    for timeframe in ("7s", "5m", "7h", "1mo"):
         asked[timeframe] = ("candles", *which, timeframe, "--limit", "0")
     return {name: bridge(*line, "--json") for name, line in asked.items()}
 
@@ -98,6 +96,6 @@ def test_an_archive_that_is_damaged_is_named(tmp_path):
     bridge("archive", "run")
     [day] = (tmp_path / "var").rglob("stream=trades/*/ticks.parquet")
     day.write_bytes(day.read_bytes()[:-100])
-    assert "stream=trades" in bridge("archive", "verify", status=1) or True
+    assert "stream=trades" in bridge.complete("archive", "verify").stdout
     said = bridge("trades", "BTC/USDT", status=1)
     assert str(day).partition("archive/")[2] in said

@@ -7,7 +7,7 @@ from binance_proxy.adapters.timescale.store import open_timescale
 
 
 async def archive(url: str) -> None:
-    async with open_timescale(url) as store, store.days.alone():
+    async with open_timescale(url) as store, store.closed_days.alone():
         print("alone", flush=True)
         await asyncio.Event().wait()
 

@@ -68,15 +68,15 @@ async def drop(kept: Kept, retention: Retention, table: str = "trades") -> list[
 
 async def archive(kept: Kept, days: Sequence[HeldDay] | None = None) -> list[HeldDay]:
     """Say that days are archived, all if none are named, and return them."""
-    async with kept.store.days.alone():
-        found = list(await kept.store.days.unarchived(100_000) if days is None else days)
+    async with kept.store.closed_days.alone():
+        found = list(await kept.store.closed_days.unarchived(100_000) if days is None else days)
         for one in found:
-            await kept.store.days.archived(one, "sum")
+            await kept.store.closed_days.archived(one, "sum")
     return found
 
 
 async def unarchived(kept: Kept) -> list[HeldDay]:
-    return list(await kept.store.days.unarchived(100_000))
+    return list(await kept.store.closed_days.unarchived(100_000))
 
 
 def waits(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -233,10 +233,10 @@ async def test_one_instrument_that_is_not_archived_keeps_the_day_of_all(
 @pytest.mark.usefixtures("trades")
 async def test_nothing_is_dropped_under_the_hands_of_the_first_run(kept: Kept, retention: Retention) -> None:
     """It has counted a day, and would say that it has rows which it never saw."""
-    async with kept.store.days.alone():
+    async with kept.store.closed_days.alone():
         assert await drop(kept, retention) == []
         days = await unarchived(kept)
-        await kept.store.days.archived(days[0], "sum")
+        await kept.store.closed_days.archived(days[0], "sum")
         assert len(await drop(kept, retention)) == 1
     assert await drop(kept, retention) == []
 
@@ -253,7 +253,7 @@ async def test_nothing_is_dropped_if_a_run_begins_just_before(
         looks += 1
         found = await is_guarded(connection)
         if looks == 2:  # the last look before the lock
-            await runs.enter_async_context(kept.store.days.alone())
+            await runs.enter_async_context(kept.store.closed_days.alone())
         return found
 
     monkeypatch.setattr("binance_proxy.adapters.timescale.retention.is_guarded", looked)
@@ -267,7 +267,7 @@ async def test_nothing_is_dropped_if_a_run_begins_just_before(
 async def test_a_run_in_another_database_keeps_no_day_here(
     kept: Kept, retention: Retention, empty_database_url: str
 ) -> None:
-    async with open_timescale(empty_database_url) as other, other.days.alone():
+    async with open_timescale(empty_database_url) as other, other.closed_days.alone():
         assert len(await drop(kept, retention)) == 4
 
 
@@ -276,14 +276,14 @@ async def test_a_run_whose_connection_was_lost_can_say_nothing_more(
 ) -> None:
     """Another one may be under way by then, and may have had the day dropped."""
     days = await unarchived(kept)
-    async with open_timescale(database_url) as other, kept.store.days.alone():
+    async with open_timescale(database_url) as other, kept.store.closed_days.alone():
         with pytest.raises(StoreRejected, match="Another archive run is under way"):
-            async with other.days.alone():
+            async with other.closed_days.alone():
                 pass
         await kept.sql.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = $1", 0x63686976)
         await can_be_alone(other)
         with pytest.raises(StoreUnavailable):
-            await kept.store.days.archived(days[0], "sum")
+            await kept.store.closed_days.archived(days[0], "sum")
     assert await unarchived(kept) == days
     assert await scan(kept.store, TradeTick) == trades
 
@@ -300,7 +300,7 @@ async def test_a_run_that_is_killed_is_in_nobody_s_way(kept: Kept, database_url:
         async with asyncio.timeout(DEADLINE_S):
             assert await run.stdout.readline() == b"alone\n"
         with pytest.raises(StoreRejected, match="Another archive run is under way"):
-            async with kept.store.days.alone():
+            async with kept.store.closed_days.alone():
                 pass
     finally:
         run.kill()
@@ -312,7 +312,7 @@ async def can_be_alone(other: object) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while True:
             try:
-                async with other.days.alone():
+                async with other.closed_days.alone():
                     return
             except StoreRejected:
                 await asyncio.sleep(0.02)
@@ -320,8 +320,8 @@ async def can_be_alone(other: object) -> None:
 
 @pytest.mark.usefixtures("trades")
 async def test_a_run_holds_no_transaction_open(kept: Kept) -> None:
-    async with kept.store.days.alone():
-        await kept.store.days.archived((await unarchived(kept))[0], "sum")
+    async with kept.store.closed_days.alone():
+        await kept.store.closed_days.archived((await unarchived(kept))[0], "sum")
         states = await kept.sql.fetch(
             "SELECT state, xact_start FROM pg_stat_activity"
             " WHERE application_name LIKE 'binance-proxy%' AND datname = current_database()"
