@@ -215,17 +215,19 @@ def book(
     pair: str,
     /,
     *,
+    at: str | None = None,
     levels: int = 10,
     where: Where = ANYWHERE,
     json: Json = False,
     common: Common = COMMON,
 ) -> None:
-    """Show the order book as it was at the newest stored update.
+    """Show the order book as it was at the newest stored update, or at any moment that was recorded.
 
-    Example: bridge book ETH/USDT --levels 20
+    Example: bridge book ETH/USDT --at 2024-08-08T23:57:30.250Z --levels 20
 
     Args:
         pair: Such as ETH/USDT.
+        at: A moment, such as 2024-08-08T23:57:30Z: every update up to it is in.
         levels: How many price levels of each side; 0 for all.
         where: Which instrument.
         json: Print JSON.
@@ -235,6 +237,7 @@ def book(
         questions.book(
             common.load().config,
             where.pick(pair),
+            at=END_OF_TIME if at is None else min(max(ns(at, "--at"), 0), END_OF_TIME - 1),
             levels=_limit(levels, 0),
             json=json,
         )

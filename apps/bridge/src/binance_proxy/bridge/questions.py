@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from binance_proxy.application.ports import Stored
-from binance_proxy.application.rebuild import END_OF_TIME, latest_book
+from binance_proxy.application.rebuild import END_OF_TIME, BookUnknown, book_at
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Kept
 from binance_proxy.bridge.terminal import out, print_json, utc
@@ -87,18 +87,14 @@ async def candles(
     out.print(table)
 
 
-async def book(config: Config, pick: Pick, *, levels: int, json: bool) -> None:
-    """Show the order book as it was at the newest stored update."""
+async def book(config: Config, pick: Pick, *, at: int, levels: int, json: bool) -> None:
+    """Show the order book as it was at a moment; with `END_OF_TIME`, at the newest stored update."""
     async with open_kept(config, "bridge book") as kept:
         instrument = await instrument_of(kept, pick)
         try:
-            found = await latest_book(kept.store, instrument)
-        except BookStale as error:
-            raise NothingStored(
-                f"the stored book misses updates, and is whole again with its next snapshot ({error})"
-            ) from error
-    if found is None:
-        raise NothingStored(f"no snapshot of the book of {instrument.name} was stored yet")
+            found = await book_at(kept.store, instrument, at)
+        except BookUnknown as error:
+            raise NothingStored(_unknown(error, at)) from error
     bids, asks = found.depth(levels or None)
     if json:
         print_json(
@@ -261,6 +257,21 @@ def _levels(levels: Levels, instrument: Instrument) -> list[tuple[str, str]]:
         (to_text(price, instrument.price_precision), to_text(size, instrument.size_precision))
         for price, size in levels
     ]
+
+
+def _unknown(error: BookUnknown, at: int) -> str:
+    """Say what is not known of the book at a moment, and of which moment it is known."""
+    if at >= END_OF_TIME:
+        again = "" if error.since is None else "; it is right again with the next snapshot"
+        return f"{error.why}{again}"
+    since = "" if error.since is None else f" since {utc(error.since)}"
+    if error.again is not None and error.again > at:
+        again = f"; the book is known again from {utc(error.again)} on"
+    elif error.missing is not None:
+        again = "; no later snapshot is stored"
+    else:
+        again = ""
+    return f"the book of {utc(at)} UTC is not known: {error.why}{since}{again}"
 
 
 def _print_book(found: OrderBook, bids: Levels, asks: Levels) -> None:
