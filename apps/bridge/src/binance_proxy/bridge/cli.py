@@ -26,6 +26,8 @@ from binance_proxy.bridge.run import run as run_bridge
 from binance_proxy.bridge.sandbox import sandbox as run_sandbox
 from binance_proxy.bridge.status import status as ask_status
 from binance_proxy.bridge.terminal import err, ns, screen
+from binance_proxy.bridge.verify import Range
+from binance_proxy.bridge.verify import verify as verify_stored
 from binance_proxy.bridge.watch import watch as watch_bridge
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.errors import BridgeError, ConfigError
@@ -355,6 +357,40 @@ def backfill(
         files.chosen(),
     )
     _run(fill_back(common.load().config, task, json=json))
+
+
+@app.command
+def verify(
+    pair: str,
+    /,
+    *,
+    start: str,
+    end: str,
+    klines: Annotated[
+        tuple[Path, ...], Parameter(consume_multiple=True, negative=(), show_default=False)
+    ] = (),
+    where: Where = ANYWHERE,
+    json: Json = False,
+    common: Common = COMMON,
+) -> int:
+    """Audit what is stored of a pair, and print a certificate. Exit status 1 if anything does not hold.
+
+    Holes that the gap ledger does not have are entered there.
+
+    Example: bridge verify ETH/USDT --start 2024-08-08T00:00:00Z --end 2024-08-09T00:00:00Z
+
+    Args:
+        pair: Such as ETH/USDT.
+        start: First moment, such as 2024-08-08T23:55:00Z.
+        end: The moment behind the last.
+        klines: Files of the exchange's own candles to compare with: csv, or gz or zip of it.
+        where: Which instrument.
+        json: Print JSON, with times in ns since the epoch.
+        common: Settings.
+    """
+    first, behind = _range(start, end)
+    wanted = Range(where.pick(pair), first or 0, behind, klines)
+    return _run(verify_stored(common.load().config, wanted, json=json))
 
 
 @app.command

@@ -19,6 +19,7 @@ from binance_proxy.adapters.capture.feed import CaptureFeed
 from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.embedded.postgres import open_postgres
 from binance_proxy.adapters.files.history import FileHistory
+from binance_proxy.adapters.files.klines import kline_file
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.memory.store import MemoryStore
 from binance_proxy.adapters.parquet.store import ParquetStore, open_parquet
@@ -235,6 +236,7 @@ class Container(containers.DeclarativeContainer):
         ccxt=providers.Factory(open_by_ccxt, config.provided.feed.ccxt, config.provided.feed.care, clock),
     )
     file_history = providers.Factory(FileHistory, clock=clock)
+    kline_file = providers.Callable(kline_file)
     patient = providers.Factory(PatientHistory)
     server = providers.Selector(
         providers.Callable(server_kind, config.provided.store.timescale.url),

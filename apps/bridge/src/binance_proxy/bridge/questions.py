@@ -13,7 +13,7 @@ from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Kept
 from binance_proxy.bridge.terminal import out, print_json, utc
 from binance_proxy.domain.candle import Candle, Timeframe
-from binance_proxy.domain.errors import BookStale, BridgeError, ConfigError
+from binance_proxy.domain.errors import BridgeError, ConfigError
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.order_book import OrderBook

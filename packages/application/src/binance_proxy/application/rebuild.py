@@ -117,7 +117,7 @@ async def _usable(
             if last is not None and reached <= last.last_update_id:
                 yield one
                 continue
-            # It contains changes that no stored update has, so its own time has to tell that they were before.
+            # It contains changes that no stored update has, so its time has to tell that they were before.
             is_past = one.ts_event + BEHIND_NS <= ts
             is_behind = last is None or one.ts_event >= last.ts_event - BEHIND_NS  # else: other numbers
             if is_past and is_behind and (following is None or reached < covered_ids(following)[0]):
