@@ -17,7 +17,7 @@ from binance_proxy.application.verify import Verification
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container
 from binance_proxy.bridge.questions import Pick, instrument_of, open_kept
-from binance_proxy.bridge.terminal import err, out, print_json, utc
+from binance_proxy.bridge.terminal import count, err, out, print_json, utc
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.instrument import Instrument
 
@@ -129,30 +129,34 @@ def _for_people(certificate: Certificate) -> Iterator[str]:
     yield f"snapshots   {certificate.snapshots:,}"
     yield ""
     yield "[bold]Checked[/]"
+    width = max(len(check.name) for check in certificate.checks) + 1
     for check in certificate.checks:
-        said = "[green]holds[/]  " if check.holds else "[red]FAULTY[/] "
-        faults = "" if check.holds else f", {check.faults:,} faults" if check.faults > 1 else ", 1 fault"
-        yield f"  {said} {check.name}: {check.compared:,} {check.what}{faults}".rstrip()
+        said = "[green]holds[/] " if check.holds else "[red]FAULTY[/]"
+        faults = "" if check.holds else f", {count(check.faults, 'fault')}"
+        compared = f"{check.compared:,} {check.what}" if check.what else "not compared"
+        yield f"  {said}  {check.name + ':':<{width}} {compared}{faults}"
     for note in certificate.notes:
         yield f"  note    {note}"
     if certificate.faults:
         yield ""
         yield "[bold]Faults[/]"
-    for check_name, found in groupby(
-        sorted(certificate.faults, key=lambda one: one.check), lambda one: one.check
-    ):
+    by_check = sorted(certificate.faults, key=lambda one: one.check)
+    for name, found in groupby(by_check, lambda one: one.check):
         some = list(found)
         for fault in some[:SHOWN]:
-            yield f"  [red]{escape(_fault(fault))}[/]"
+            yield f"  [red]{escape(f'{name}{_ids(fault)}: {fault.what}')}[/]"
+            yield from _when(fault)
         if len(some) > SHOWN:
-            yield f"  {check_name}: {len(some) - SHOWN:,} more; --json lists them"
+            yield f"  {name}: {len(some) - SHOWN:,} more; --json lists them"
     if certificate.entered:
-        yield f"  entered in the ledger: {len(certificate.entered):,}; `bridge gaps` shows them"
+        yield f"  {count(len(certificate.entered), 'hole')} entered in the ledger; `bridge gaps` shows it"
     if certificate.unverifiable:
         yield ""
         yield "[bold]Cannot be verified[/]"
     for cannot in certificate.unverifiable:
-        yield f"  {escape(_cannot(cannot))}"
+        times = f" ({cannot.count:,} times)" if cannot.count > 1 else ""
+        yield f"  {escape(cannot.check)}: {escape(cannot.why)}{times}"
+        yield from _when(cannot)
 
 
 def _span(name: str, span: Span) -> Iterator[str]:
@@ -163,26 +167,17 @@ def _span(name: str, span: Span) -> Iterator[str]:
         yield f"            sha256 {span.sha256}"
 
 
-def _fault(fault: Fault) -> str:
-    ids = ""
-    if fault.first_id is not None:
-        ids = (
-            f" {fault.first_id}"
-            if fault.first_id == fault.last_id
-            else f" {fault.first_id} to {fault.last_id}"
-        )
-    when = "" if fault.start is None else f", {utc(fault.start)}"
-    if fault.end is not None:
-        when += f" to {utc(fault.end)}"
-    return f"{fault.check}{ids}{when}: {fault.what}"
+def _ids(fault: Fault) -> str:
+    if fault.first_id is None:
+        return ""
+    return (
+        f" {fault.first_id}" if fault.first_id == fault.last_id else f" {fault.first_id} to {fault.last_id}"
+    )
 
 
-def _cannot(one: Unverifiable) -> str:
-    times = f" ({one.count:,} times)" if one.count > 1 else ""
-    when = "" if one.start is None else f", {utc(one.start)}"
-    if one.end is not None:
-        when += f" to {utc(one.end)}"
-    return f"{one.check}{when}: {one.why}{times}"
+def _when(one: Fault | Unverifiable) -> Iterator[str]:
+    if one.start is not None:
+        yield f"      {utc(one.start)}" + ("" if one.end is None else f" to {utc(one.end)}")
 
 
 def _for_programs(certificate: Certificate) -> dict[str, object]:

@@ -156,9 +156,7 @@ class Verification:
                 ahead = await _next(whole)
         book.finish()
         holes = audit.finish(await oldest(self._store, QuoteTick, instrument, end))
-        note = (
-            [f"{book.equal:,} snapshots equal the book that was rebuilt, level by level"] if snapshots else []
-        )
+        note = [f"snapshots that equal the rebuilt book: {book.equal:,}"] if snapshots else []
         return holes, snapshots, note
 
     async def _book_before(self, instrument: Instrument, start: int) -> OrderBook | None:
