@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from textwrap import wrap
 
 import msgspec
 from rich.markup import escape
@@ -21,6 +22,8 @@ from binance_proxy.bridge.terminal import count, err, out, print_json, utc
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.instrument import Instrument
 
+WIDE = 96
+"""Columns of a line about a fault."""
 SHOWN = 5
 """Faults of one kind that are listed for people; programs get more."""
 EXCHANGE_TIMEFRAME = Timeframe("1m")
@@ -133,7 +136,7 @@ def _for_people(certificate: Certificate) -> Iterator[str]:
     for check in certificate.checks:
         said = "[green]holds[/] " if check.holds else "[red]FAULTY[/]"
         faults = "" if check.holds else f", {count(check.faults, 'fault')}"
-        compared = f"{check.compared:,} {check.what}" if check.what else "not compared"
+        compared = count(check.compared, check.what.removesuffix("s")) if check.what else "not compared"
         yield f"  {said}  {check.name + ':':<{width}} {compared}{faults}"
     for note in certificate.notes:
         yield f"  note    {note}"
@@ -144,18 +147,21 @@ def _for_people(certificate: Certificate) -> Iterator[str]:
     for name, found in groupby(by_check, lambda one: one.check):
         some = list(found)
         for fault in some[:SHOWN]:
-            yield f"  [red]{escape(f'{name}{_ids(fault)}: {fault.what}')}[/]"
+            for line in wrap(f"{name}{_ids(fault)}: {fault.what}", WIDE, subsequent_indent="    "):
+                yield f"  [red]{escape(line)}[/]"
             yield from _when(fault)
         if len(some) > SHOWN:
             yield f"  {name}: {len(some) - SHOWN:,} more; --json lists them"
     if certificate.entered:
-        yield f"  {count(len(certificate.entered), 'hole')} entered in the ledger; `bridge gaps` shows it"
+        entered = count(len(certificate.entered), "hole")
+        yield f"  now in the ledger, where `bridge gaps` shows them: {entered}"
     if certificate.unverifiable:
         yield ""
         yield "[bold]Cannot be verified[/]"
     for cannot in certificate.unverifiable:
         times = f" ({cannot.count:,} times)" if cannot.count > 1 else ""
-        yield f"  {escape(cannot.check)}: {escape(cannot.why)}{times}"
+        for line in wrap(f"{cannot.check}: {cannot.why}{times}", WIDE, subsequent_indent="    "):
+            yield f"  {escape(line)}"
         yield from _when(cannot)
 
 

@@ -65,7 +65,7 @@ class BookAudit:
             self._findings.cannot(CHECK, "snapshots that no update of the range reaches")
 
     def _see_again(self, ts: int) -> None:
-        self._findings.cannot(CHECK, "no snapshot to rebuild it from", self._blind_since, ts)
+        self._findings.cannot(CHECK, "no snapshot to rebuild it from", self._blind_since, ts, apart=True)
         self._blind_since = None
 
     def _apply(self, quote: QuoteTick) -> None:
@@ -83,7 +83,7 @@ class BookAudit:
                 what = f"update {quote.last_update_id} does not name {before} as the one before it"
                 self._fault(CHECK, what, quote.last_update_id, quote.ts_event)
             return
-        self._findings.compared(CROSSED, 1, "updates applied")
+        self._findings.compared(CROSSED, 1, "updates")
 
     def _look_at(self, snapshot: BookSnapshot, quote: QuoteTick) -> None:
         """Compare, and go on from the snapshot."""

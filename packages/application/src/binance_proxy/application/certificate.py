@@ -97,7 +97,7 @@ class Findings:
         self._compared: dict[str, tuple[int, str]] = {}
         self._faults: list[Fault] = []
         self._counts: Counter[str] = Counter()
-        self._cannot: dict[tuple[str, str], Unverifiable] = {}
+        self._cannot: dict[tuple[str, str, int | None], Unverifiable] = {}
 
     def compared(self, check: str, count: int, what: str) -> None:
         """Count what a check has looked at."""
@@ -111,13 +111,19 @@ class Findings:
         if self._counts[fault.check] <= LISTED:
             self._faults.append(fault)
 
-    def cannot(self, check: str, why: str, start: int | None = None, end: int | None = None) -> None:
-        """Take something that cannot be checked; with the same reason it is counted, and its time widened."""
-        known = self._cannot.get((check, why))
+    def cannot(
+        self, check: str, why: str, start: int | None = None, end: int | None = None, *, apart: bool = False
+    ) -> None:
+        """Take something that cannot be checked.
+
+        With the same reason it is counted, and its time widened; unless each has to stand ``apart``.
+        """
+        key = (check, why, start if apart and len(self._cannot) < LISTED else None)
+        known = self._cannot.get(key)
         if known is None:
-            self._cannot[check, why] = Unverifiable(check=check, why=why, start=start, end=end)
+            self._cannot[key] = Unverifiable(check=check, why=why, start=start, end=end)
             return
-        self._cannot[check, why] = Unverifiable(
+        self._cannot[key] = Unverifiable(
             check=check,
             why=why,
             count=known.count + 1,
