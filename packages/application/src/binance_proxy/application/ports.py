@@ -68,6 +68,14 @@ class PublisherRejected(PublisherError):
     """The address cannot be used: it is taken, or not allowed."""
 
 
+class ExportError(BridgeError):
+    """A `TickWriter` could not do what was asked."""
+
+
+class ExportRejected(ExportError):
+    """It will not do it: something is there already, or a value does not fit. The message says what to do."""
+
+
 class HistoryError(BridgeError):
     """An `ExchangeHistory` could not do what was asked."""
 
@@ -87,6 +95,9 @@ PublishedEvent: TypeAlias = TradeTick | QuoteTick | BookSnapshot | StaleBook | C
 """What a `Publisher` sends about an instrument."""
 
 Stored = TypeVar("Stored", TradeTick, QuoteTick, BookSnapshot, Gap)
+
+BookEvent: TypeAlias = BookSnapshot | QuoteTick | StaleBook
+"""What a book is made of, and where it ends to be one."""
 
 
 class MarketFeed(Protocol):
@@ -297,6 +308,22 @@ class Archive(Protocol):
 
         Raises:
             StoreUnavailable: The archive is away.
+        """
+        ...
+
+
+class TickWriter(Protocol):
+    """Ticks for another program, in a form that it reads."""
+
+    async def write(self, instrument: Instrument, events: AsyncIterable[StoredTick | StaleBook]) -> None:
+        """Write the trades, which come first, and then what is known of the book, to where they are to be.
+
+        Everything is brought to the disk under another name first: if anything fails, in the stream too, what
+        was there before is there still, and nothing else. Without any event it is readable too, and empty.
+
+        Raises:
+            ExportRejected: Something is there already and may not be replaced, or a value does not fit.
+            ExportError: It cannot be written there: no room, no right to.
         """
         ...
 

@@ -1,0 +1,1 @@
+"""Ticks in the forms of other programs, one file a form."""
