@@ -3,17 +3,23 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from msgspec import structs
 from rich.markup import escape
 from rich.progress import Progress
 
 from binance_proxy.application.archive import DAY_NS, KIND_NAMES, ArchiveReport, Archiving
 from binance_proxy.application.ports import ArchivedDay, AuditedDay, HeldDay
+from binance_proxy.bridge.asked import ANYWHERE, Where, range_of
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container
-from binance_proxy.bridge.options import ANYWHERE, COMMON, Common, Json, Where, finish
+from binance_proxy.bridge.export import Format, Wanted
+from binance_proxy.bridge.export import export as export_ticks
+from binance_proxy.bridge.options import COMMON, Common, Json, finish
 from binance_proxy.bridge.questions import Pick, chosen, instrument_of, table_of
 from binance_proxy.bridge.terminal import count, err, ns, out, print_json, size, utc
 from binance_proxy.domain.errors import ConfigError
@@ -23,6 +29,18 @@ archive = App(
     name="archive",
     help="Move days that are over into Parquet files, and look after them.\n\nExample: bridge archive run",
 )
+
+
+@dataclass
+class _Target:
+    """What an export becomes, and where."""
+
+    to: Path
+    """The file (hftbacktest) or the folder (csv, parquet, nautilus) to write."""
+    form: Annotated[Format, Parameter(name="--format")]
+    """Which form."""
+    force: Annotated[bool, Parameter(negative=(), show_default=False)] = False
+    """Replace what is there already."""
 
 
 @archive.command
@@ -82,6 +100,37 @@ def verify(*, json: Json = False, common: Common = COMMON) -> int:
         common: Settings.
     """
     return finish(_verify(common.load().config, json=json))
+
+
+@archive.command
+def export(
+    pair: str,
+    /,
+    *,
+    target: Annotated[_Target, Parameter(name="*")],
+    start: str | None = None,
+    end: str | None = None,
+    where: Where = ANYWHERE,
+    json: Json = False,
+    common: Common = COMMON,
+) -> None:
+    """Write stored ticks in the form of another program: everything, or a range.
+
+    Example: bridge archive export ETH/USDT --to eth.npz --format hftbacktest --start 2024-08-08T23:55:00Z
+
+    Args:
+        pair: Such as ETH/USDT.
+        target: What it becomes, and where.
+        start: First moment, such as 2024-08-08T23:55:00Z.
+        end: The moment behind the last.
+        where: Which instrument.
+        json: Print what was written as JSON.
+        common: Settings.
+    """
+    first, behind = range_of(start, end)
+    place = target.to.expanduser()
+    wanted = Wanted(where.pick(pair), first or 0, behind, target.form, place, replace=target.force)
+    finish(export_ticks(common.load().config, wanted, json=json))
 
 
 async def _run(config: Config, pick: Pick | None, before: str | None, *, json: bool) -> int:

@@ -14,16 +14,18 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 from rich.markup import escape
 
-from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.bridge import questions, upkeep
 from binance_proxy.bridge.archive import archive
+from binance_proxy.bridge.asked import ANYWHERE, Where, Whereabouts, range_of
 from binance_proxy.bridge.backfill import Files, Task
 from binance_proxy.bridge.backfill import backfill as fill_back
-from binance_proxy.bridge.options import ANYWHERE, COMMON, Common, Json, Where
+from binance_proxy.bridge.options import COMMON, Common, Json
 from binance_proxy.bridge.options import finish as _run
 from binance_proxy.bridge.pairs import pairs
 from binance_proxy.bridge.run import run as run_bridge
 from binance_proxy.bridge.sandbox import sandbox as run_sandbox
+from binance_proxy.bridge.stats import Shown
+from binance_proxy.bridge.stats import stats as show_stats
 from binance_proxy.bridge.status import status as ask_status
 from binance_proxy.bridge.terminal import err, ns, screen
 from binance_proxy.bridge.verify import Range
@@ -156,7 +158,7 @@ def trades(
         json: Print JSON, with times in ns since the epoch.
         common: Settings.
     """
-    first, behind = _range(start, end)
+    first, behind = range_of(start, end)
     most = _limit(limit, 20 if start is None else 0)
     _run(
         questions.trades(
@@ -197,7 +199,7 @@ def candles(
         json: Print JSON, with times in ns since the epoch.
         common: Settings.
     """
-    first, behind = _range(start, end)
+    first, behind = range_of(start, end)
     most = _limit(limit, 100 if start is None else 0)
     _run(
         questions.candles(
@@ -263,6 +265,50 @@ def gaps(
     _run(questions.gaps(common.load().config, where.pick(pair) if pair else None, json=json))
 
 
+app.command(archive)
+
+
+@app.command
+def stats(
+    pair: str | None = None,
+    /,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    calendar: Annotated[bool, Parameter(negative=(), show_default=False)] = False,
+    html: Path | None = None,
+    where: Where = ANYWHERE,
+    json: Json = False,
+    common: Common = COMMON,
+) -> None:
+    """Show what is stored, day by day: ticks, bytes, and how much of it is there.
+
+    Every tick of the range is read. Without a range it is the 30 days up to the newest one.
+
+    Example: bridge stats ETH/USDT --calendar
+
+    Args:
+        pair: Only of this pair.
+        start: First moment, such as 2024-08-08T00:00:00Z.
+        end: The moment behind the last.
+        calendar: Draw a calendar in place of the table.
+        html: Write a page with both to this file.
+        where: Which instrument.
+        json: Print JSON, with times in ns since the epoch.
+        common: Settings.
+    """
+    first, behind = range_of(start, end)
+    _run(
+        show_stats(
+            common.load().config,
+            where.pick(pair) if pair else None,
+            first,
+            behind if end else None,
+            Shown(calendar=calendar, html=html, json=json),
+        )
+    )
+
+
 @app.command
 def watch(
     pair: str | None = None,
@@ -288,7 +334,7 @@ def watch(
     return _run(_watch(address or config.publish.json.bind, pair, where, levels))
 
 
-async def _watch(address: str, pair: str | None, where: Where, levels: int) -> int:
+async def _watch(address: str, pair: str | None, where: Whereabouts, levels: int) -> int:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     await watch_bridge(
@@ -348,7 +394,7 @@ def backfill(
         json: Print JSON.
         common: Settings.
     """
-    first, behind = _range(start, end)
+    first, behind = range_of(start, end)
     task = Task(
         where.pick(pair),
         first or 0,
@@ -441,17 +487,6 @@ def main() -> None:
 def _fail(error: Exception, status: int) -> int:
     err.print(f"[bold red]bridge:[/] {escape(str(error))}")
     return status
-
-
-def _range(start: str | None, end: str | None) -> tuple[int | None, int]:
-    """Read both ends of a range; what lies outside 1970 to `END_OF_TIME` is cut off, for nothing is there."""
-    first = ns(start, "--start") if start else None
-    behind = ns(end, "--end") if end else END_OF_TIME
-    if first is not None and first >= END_OF_TIME:
-        raise ConfigError(f"--start {start} lies behind all that can be stored, which ends in 2116")
-    if first is not None and first >= behind:
-        raise ConfigError(f"--start {start} does not lie before --end {end}")
-    return None if first is None else max(first, 0), min(max(behind, 0), END_OF_TIME)
 
 
 def _check_duration(seconds: float | None) -> None:

@@ -18,6 +18,7 @@ from binance_proxy.adapters.binance.weight import WeightLimiter
 from binance_proxy.adapters.capture.feed import CaptureFeed
 from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.embedded.postgres import open_postgres
+from binance_proxy.adapters.export.csv import CsvFiles
 from binance_proxy.adapters.files.history import FileHistory
 from binance_proxy.adapters.files.klines import kline_file
 from binance_proxy.adapters.memory.registry import MemoryRegistry
@@ -41,6 +42,7 @@ from binance_proxy.application.ports import (
     MarketFeed,
     MarketStore,
     PairRegistry,
+    TickWriter,
 )
 from binance_proxy.bridge.config import CaptureConfig, Config
 from binance_proxy.bridge.load import speed_of
@@ -214,6 +216,23 @@ async def open_by_ccxt(ccxt: Ccxt, care: Care, clock: SystemClock) -> AsyncItera
         yield Source(UnifiedFeed(ccxt, clock), None)
 
 
+def tick_writer(form: str, to: Path, *, replace: bool) -> TickWriter:
+    """Write ticks in a form of another program."""
+    if form == "csv":
+        return CsvFiles(to, replace=replace)
+    if form == "parquet":
+        from binance_proxy.adapters.export.parquet import ParquetFiles  # noqa: PLC0415  pyarrow is slow to import
+
+        return ParquetFiles(to, replace=replace)
+    if form == "hftbacktest":
+        from binance_proxy.adapters.export.hftbacktest import HftbacktestFile  # noqa: PLC0415  likewise numpy
+
+        return HftbacktestFile(to, replace=replace)
+    from binance_proxy.adapters.export.nautilus import NautilusCatalog  # noqa: PLC0415  likewise both
+
+    return NautilusCatalog(to, replace=replace)
+
+
 class Container(containers.DeclarativeContainer):
     """What the bridge is made of, by configuration."""
 
@@ -238,6 +257,7 @@ class Container(containers.DeclarativeContainer):
     file_history = providers.Factory(FileHistory, clock=clock)
     kline_file = providers.Callable(kline_file)
     patient = providers.Factory(PatientHistory)
+    tick_writer = providers.Factory(tick_writer)
     server = providers.Selector(
         providers.Callable(server_kind, config.provided.store.timescale.url),
         embedded=providers.Factory(

@@ -10,7 +10,6 @@ from typing import Annotated, Any, TypeVar
 from cyclopts import Parameter
 
 from binance_proxy.bridge.load import Loaded, environment, load_config
-from binance_proxy.bridge.questions import Pick
 from binance_proxy.bridge.terminal import LogFormat, set_up_log
 
 if sys.platform == "win32":
@@ -21,24 +20,6 @@ else:
 Result = TypeVar("Result")
 
 Json = Annotated[bool, Parameter(name="--json", negative=(), show_default=False)]
-
-
-@dataclass
-class _Where:
-    """Which of several instruments of the same name."""
-
-    venue: str | None = None
-    """Only this venue, such as binance or simulated."""
-    market: str | None = None
-    """Only this market, spot or usdm."""
-
-    def pick(self, pair: str) -> Pick:
-        """Say which instrument is meant."""
-        return Pick(pair, self.venue, self.market)
-
-
-Where = Annotated[_Where, Parameter(name="*")]
-ANYWHERE = _Where()
 
 
 @Parameter(name="*")

@@ -89,11 +89,13 @@ async def stats(
         return one
 
     trades = Covered(instrument, Stream.TRADES, start, end)
-    async for trade in with_ends(store, TradeTick, instrument, start, end, trades):
-        count(trade).trades += 1
+    async with aclosing(with_ends(store, TradeTick, instrument, start, end, trades)) as ticks:
+        async for trade in ticks:
+            count(trade).trades += 1
     updates = Covered(instrument, Stream.ORDERBOOK, start, end)
-    async for quote in with_ends(store, QuoteTick, instrument, start, end, updates):
-        count(quote).quotes += 1
+    async with aclosing(with_ends(store, QuoteTick, instrument, start, end, updates)) as changes:
+        async for quote in changes:
+            count(quote).quotes += 1
     async with aclosing(store.scan(BookSnapshot, instrument, start, end)) as snapshots:
         async for snapshot in snapshots:
             count(snapshot).snapshots += 1
