@@ -125,10 +125,7 @@ async def _stepped(
         next_one = await anext(snapshots, None)
         async for quote in quotes:
             _read(tally, quote)
-            while next_one is not None and (
-                next_one.last_update_id < quote.last_update_id
-                or next_one.ts_event + ANEW_NS < quote.ts_event  # of an earlier numbering
-            ):
+            while next_one is not None and _is_due(next_one, quote):
                 for event in steps.snapshot(next_one):
                     yield event
                 next_one = await anext(snapshots, None)
@@ -144,6 +141,13 @@ async def _stepped(
         yield event
     covered.finish()
     tally.missing_update_ids = covered.missing
+
+
+def _is_due(snapshot: BookSnapshot, quote: QuoteTick) -> bool:
+    """Return whether a snapshot comes before an update: by their ids, if they are of one numbering."""
+    if abs(snapshot.ts_event - quote.ts_event) > ANEW_NS:
+        return snapshot.ts_event < quote.ts_event
+    return snapshot.last_update_id < quote.last_update_id
 
 
 class _Steps:
