@@ -1,4 +1,4 @@
-"""Recorded captures, exported, and read by the programs that the forms are for: the figures of the manifest."""
+"""Recorded captures, exported and read by the programs they are for: the figures of the manifest."""
 
 from contextlib import aclosing
 from decimal import Decimal
@@ -47,7 +47,7 @@ async def exported(writer, how, store, instrument, start=0, end=2**62) -> Tally:
     return tally
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 async def spot():
     return await stored(Market.SPOT, "spot_btcusdt_20240808.gz", "spot_btcusdt_20240809.gz")
 
@@ -149,10 +149,10 @@ async def test_duckdb_finds_the_figures_of_the_manifest(tmp_path, spot, form):
     assert (tally.trades, tally.quotes, tally.missing_trade_ids, tally.missing_update_ids) == (
         19_904, 6_495, 0, 0,
     )  # fmt: skip
-    number = "decimal(38, 12)"
     [trades] = duckdb.sql(
-        f"select count(*), min(trade_id), max(trade_id), sum(size::{number}), sum(price::decimal(18, 8)"
-        f" * size::decimal(18, 8)) from '{tmp_path}/trades.{form}'"
+        "select count(*), min(trade_id), max(trade_id), sum(size::decimal(38, 8)),"
+        " sum(price::decimal(38, 8) * size::decimal(38, 8))"
+        f" from '{tmp_path}/trades.{form}'"
     ).fetchall()
     assert trades[:3] == (19_904, 3735683259, 3735703162)
     assert (trades[3], trades[4]) == (Decimal("437.91552"), Decimal("27006929.5910348"))

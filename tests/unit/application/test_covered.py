@@ -72,6 +72,13 @@ def test_a_venue_that_begins_to_number_anew_misses_nothing_by_that():
     assert counted(ticks) == {DAY: IdDay(there=5, missing=1, holes=1)}
 
 
+def test_another_run_of_a_simulated_venue_misses_nothing_of_the_time_between():
+    made_up = Instrument(venue="simulated", market=Market.SPOT, symbol="ETH/USDT")
+    ids = (10**15, 10**15 + 2, 2 * 10**15, 2 * 10**15 + 1)
+    days = counted([trade(number, at, instrument=made_up) for at, number in enumerate(ids)])
+    assert days == {DAY: IdDay(there=4, missing=1, holes=1)}
+
+
 def test_ids_of_a_venue_that_does_not_count_by_one_say_nothing():
     kraken = Instrument(venue="kraken", market=Market.SPOT, symbol="ETH/USDT")
     assert counted([trade(1, instrument=kraken), trade(77, 1, instrument=kraken)]) == {}

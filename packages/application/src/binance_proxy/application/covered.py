@@ -16,6 +16,12 @@ ANEW_NS = SECOND_NS
 """A tick so much later than all before whose id is none of the next: the venue has begun to number anew."""
 
 
+SIMULATED = "simulated"
+ANOTHER_RUN = 1_000_000
+"""A simulated venue numbers from the time of its start in µs, so each run of it begins so far ahead at least
+of the one before: nothing happened between them."""
+
+
 class IdDay(Struct, gc=False):
     """The ids of one stream on one day."""
 
@@ -55,6 +61,7 @@ class Covered:
         """By days since 1970; complete after `finish`. Empty if the venue's ids tell nothing."""
         self.tells = stream is Stream.ORDERBOOK or instrument.venue in NUMBERED_BY_ONE
         """Whether a number that lacks says that something is missing."""
+        self._is_simulated = instrument.venue == SIMULATED
         self._start, self._end = start, end
         self._ids = IdSequence()
         self._ts = 0
@@ -86,7 +93,7 @@ class Covered:
         if ids.last_id is None or first_id == ids.last_id + 1:
             ids.feed(first_id, last_id)
             return last_id - first_id + 1
-        if first_id <= ids.last_id and ts > self._ts + ANEW_NS and not self._fills(first_id, last_id):
+        if self._is_anew(ids.last_id, first_id, last_id, ts):
             self._settle()
             self._ids = IdSequence()
             self._ids.feed(first_id, last_id)
@@ -97,6 +104,12 @@ class Covered:
             if len(self._holes) > self.MAX_HOLES:
                 self._settle()
         return last_id - first_id + 1 if before is None else self._there() - before
+
+    def _is_anew(self, known: int, first_id: int, last_id: int, ts: int) -> bool:
+        """Return whether the venue has begun to number anew."""
+        if self._is_simulated and first_id - known > ANOTHER_RUN:
+            return True
+        return first_id <= known and ts > self._ts + ANEW_NS and not self._fills(first_id, last_id)
 
     def _there(self) -> int:
         """How many ids have come in this numbering."""
