@@ -3,7 +3,7 @@
 import pytest
 
 from binance_proxy.application.rebuild import END_OF_TIME
-from binance_proxy.bridge.cli import _range
+from binance_proxy.bridge.asked import range_of
 from binance_proxy.domain.errors import ConfigError
 
 SECOND_NS = 1_000_000_000
@@ -20,7 +20,7 @@ SECOND_NS = 1_000_000_000
     ],
 )
 def test_a_range_is_cut_to_what_can_be_stored(start, end, found):
-    assert _range(start, end) == found
+    assert range_of(start, end) == found
 
 
 @pytest.mark.parametrize(
@@ -34,5 +34,5 @@ def test_a_range_is_cut_to_what_can_be_stored(start, end, found):
 )
 def test_a_range_that_holds_nothing_says_why(start, end, says):
     with pytest.raises(ConfigError) as refused:
-        _range(start, end)
+        range_of(start, end)
     assert says in str(refused.value)
