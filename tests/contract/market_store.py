@@ -344,6 +344,34 @@ class MarketStoreContract:
         timeframe = Timeframe(name)
         assert list(await store.candles(ETH, timeframe, *FOREVER)) == folded(trades, timeframe)
 
+    @pytest.mark.parametrize("name", ["1s", "1m", "2m", "90s", "4h", "1d", "3d", "1mo"])
+    async def test_candles_are_complete_as_those_of_a_fold_are(self, store: MarketStore, name: str) -> None:
+        timeframe = Timeframe(name)
+        length = timeframe.period(T0)[1] - timeframe.period(T0)[0]
+        start = timeframe.period(T0)[0] + length
+        missing = {3, 14, 15, 20}
+        trades = [
+            trade(
+                number,
+                ts_event=(start + number * length // 4) // MS * MS,
+                off_book=number in {7, 24, 25, 26, 27},
+            )
+            for number in range(40)
+            if number not in missing
+        ]
+        await store.append(trades[::-1])
+        expected = folded(trades, timeframe)
+        found = list(await store.candles(ETH, timeframe, *FOREVER))
+        assert found == expected
+        assert {candle.complete for candle in found} == {True, False}
+        assert not found[0].complete
+        assert not found[-1].complete
+        assert found[-2].complete
+        middle = expected[3:7]
+        assert list(await store.candles(ETH, timeframe, middle[0].start, middle[-1].end)) == middle
+        for candle in expected:  # what is around each has to be looked up
+            assert list(await store.candles(ETH, timeframe, candle.start, candle.end)) == [candle]
+
     async def test_candles_start_in_the_range(self, store: MarketStore) -> None:
         minute = 60_000 * MS
         start = T0 // minute * minute

@@ -107,6 +107,7 @@ def candle(timeframe: str = "1m", **other: object) -> Candle:
         "quote_volume": 762_530_000_000 * 10**8,
         "trades": 12,
         "closed": True,
+        "complete": True,
     }
     return Candle(**(known | other))
 
@@ -183,6 +184,7 @@ BODIES: list[tuple[PublishedEvent, str, dict[str, Any]]] = [
             "start": 1_723_161_240_000_000_000, "end": 1_723_161_300_000_000_000,
             "open": "3050.12", "high": "3051.12", "low": "3049.00000001", "close": "3050",
             "volume": "2.5", "quote_volume": "7625.3", "vwap": "3050.12", "trades": 12, "closed": True,
+            "complete": True,
         },
     ),
     (

@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from binance_proxy.domain.candle import SECOND_NS, Candle, CandleFold, Timeframe
 from binance_proxy.domain.errors import ConfigError
@@ -43,7 +44,7 @@ def trade(trade_id, ts_event, price=100, size=1, **more):
     )
 
 
-def candle_of(trades, timeframe, *, closed=True):
+def candle_of(trades, timeframe, *, closed=True, complete=False):
     """The candle of one period's trades: sort them and look."""
     ordered = sorted(trades, key=lambda one: (one.ts_event, one.trade_id))
     start, end = timeframe.period(ordered[0].ts_event)
@@ -62,6 +63,7 @@ def candle_of(trades, timeframe, *, closed=True):
         quote_volume=sum(one.price * one.size for one in ordered),
         trades=sum(one.matches for one in ordered),
         closed=closed,
+        complete=complete,
     )
 
 
@@ -298,7 +300,7 @@ class TestCandleFold:
         first, third, late = trade(1, 0), trade(3, 2 * SECOND_NS), trade(2, SECOND_NS)
         fold.feed(first)
         fold.feed(third)
-        assert fold.feed(late) == (candle_of([late], SECOND),)
+        assert fold.feed(late) == (candle_of([late], SECOND, complete=True),)
         assert fold.current() == candle_of([third], SECOND, closed=False)
 
     def test_the_last_three_closed_candles_can_be_corrected_older_ones_are_too_late(self):
@@ -412,8 +414,130 @@ def test_trades_in_order_make_each_candle_once_and_right(trades, name):
         told += fold.feed(one)
     told += fold.advance(100 * SECOND_NS)
     expected = grouped(trades, timeframe)
-    assert told == [expected[start] for start in sorted(expected)]
+    assert list(map(unproven, told)) == [expected[start] for start in sorted(expected)]
     assert fold.too_late == 0
+
+
+def unproven(candle):
+    return replace(candle, complete=False)
+
+
+@st.composite
+def numbered(draw: st.DrawFn) -> list[TradeTick]:
+    """Trades of five minutes whose ids rise by one with their time, some off book; a few are missing."""
+    times = sorted(draw(st.lists(st.integers(0, 299_999), min_size=1, max_size=40)))
+    missing = draw(st.sets(st.integers(0, len(times) - 1), max_size=3))
+    off_book = draw(st.sets(st.integers(0, len(times) - 1), max_size=8))
+    return [
+        trade(100 + at, ms * MS, off_book=at in off_book) for at, ms in enumerate(times) if at not in missing
+    ]
+
+
+def is_complete(trades, candle):
+    """Look at all trades, sorted: is there a hole in the period or at its ends?"""
+    ids = [one.trade_id for one in trades if candle.start <= one.ts_event < candle.end]
+    before = [one.trade_id for one in trades if one.ts_event < candle.start]
+    behind = [one.trade_id for one in trades if one.ts_event >= candle.end]
+    return bool(before and behind) and [before[-1], *ids, behind[0]] == list(range(ids[0] - 1, ids[-1] + 2))
+
+
+class TestComplete:
+    @given(numbered(), st.sampled_from(["1s", "7s", "1m", "2m"]))
+    def test_it_is_complete_if_no_id_is_missing_in_it_nor_at_its_ends(self, trades, name):
+        fold = CandleFold(ETH, Timeframe(name))
+        told = [candle for one in trades for candle in fold.feed(one)]
+        for candle in told:
+            assert candle.complete == is_complete(trades, candle)
+        current = fold.current()
+        assert current is None or not current.complete
+
+    @given(numbered(), st.sampled_from(["1s", "1m"]), st.randoms(use_true_random=False))
+    def test_in_any_order_it_is_never_called_complete_that_is_not(self, trades, name, rng):
+        fold = CandleFold(ETH, Timeframe(name))
+        arrived = []
+        for one in rng.sample(trades, len(trades)):
+            arrived = sorted([*arrived, one], key=lambda one: one.trade_id)
+            for candle in fold.feed(one):
+                assert not candle.complete or is_complete(arrived, candle)
+
+    @given(numbered(), st.data())
+    def test_what_comes_a_little_late_proves_as_much_in_the_end(self, trades, data):
+        """Each trade is overtaken by two others at most, so none is too late."""
+        late = {at: data.draw(st.integers(0, 2)) for at in range(len(trades))}
+        fold, told = CandleFold(ETH, Timeframe("5m")), {}
+        for at in sorted(range(len(trades)), key=lambda at: (at + late[at], at)):
+            told |= {candle.start: candle for candle in fold.feed(trades[at])}
+        for candle in told.values():
+            assert candle.complete == is_complete(trades, candle)
+
+    def test_a_candle_closed_by_the_clock_is_told_again_once_a_trade_proves_it(self):
+        fold = CandleFold(ETH, SECOND)
+        first, second = trade(1, 0), trade(2, SECOND_NS)
+        fold.feed(first)
+        fold.feed(second)
+        assert fold.advance(2 * SECOND_NS) == (candle_of([second], SECOND),)
+        assert fold.feed(trade(3, 5 * SECOND_NS)) == (candle_of([second], SECOND, complete=True),)
+        assert fold.feed(trade(4, 5 * SECOND_NS)) == ()
+
+    def test_a_print_off_the_book_behind_it_proves_it_too(self):
+        fold = CandleFold(ETH, SECOND)
+        fold.feed(trade(1, 0))
+        second = trade(2, SECOND_NS)
+        fold.feed(second)
+        fold.advance(2 * SECOND_NS)
+        proved = candle_of([second], SECOND, complete=True)
+        assert fold.feed(trade(3, 5 * SECOND_NS, off_book=True)) == (proved,)
+
+    def test_a_late_trade_in_the_next_candle_proves_it(self):
+        fold = CandleFold(ETH, SECOND)
+        second = trade(2, SECOND_NS)
+        for one in (trade(1, 0), second, trade(4, 2 * SECOND_NS + 5)):
+            fold.feed(one)
+        assert fold.feed(trade(3, 2 * SECOND_NS)) == (candle_of([second], SECOND, complete=True),)
+
+    def test_a_late_trade_before_it_proves_it(self):
+        fold = CandleFold(ETH, SECOND)
+        first, second = trade(1, 0), trade(3, SECOND_NS)
+        for one in (first, second, trade(4, 2 * SECOND_NS)):
+            fold.feed(one)
+        late = trade(2, 5)
+        told = fold.feed(late)
+        assert candle_of([second], SECOND, complete=True) in told
+        assert candle_of([first, late], SECOND) in told
+
+    def test_a_trade_that_went_before_is_a_neighbour_and_no_candle(self):
+        fold = CandleFold(ETH, SECOND)
+        fold.precede(trade(1, 0))
+        second = trade(2, SECOND_NS)
+        fold.feed(second)
+        assert fold.feed(trade(3, 2 * SECOND_NS)) == (candle_of([second], SECOND, complete=True),)
+
+    def test_an_id_that_comes_twice_at_two_times_proves_nothing(self):
+        fold = CandleFold(ETH, SECOND)
+        for one in (trade(1, 0), trade(2, SECOND_NS), trade(2, SECOND_NS + 5)):
+            fold.feed(one)
+        (candle,) = fold.feed(trade(3, 2 * SECOND_NS))
+        assert not candle.complete
+
+    @pytest.mark.parametrize(("name", "complete"), [("2m", False), ("90s", True)])
+    def test_ids_may_be_out_of_order_only_within_a_part(self, name, complete):
+        """The database sums minutes up, and 90 s out of the trades."""
+        start = 360 * SECOND_NS
+        fold = CandleFold(ETH, Timeframe(name))
+        for one in (trade(1, start - 1), trade(3, start + SECOND_NS), trade(2, start + 61 * SECOND_NS)):
+            fold.feed(one)
+        (candle,) = fold.feed(trade(4, start + 200 * SECOND_NS))
+        assert candle.complete is complete
+
+    def test_of_very_many_holes_nothing_is_proven_and_memory_is_bounded(self):
+        fold = CandleFold(ETH, MINUTE)
+        fold.feed(trade(0, 0))
+        for trade_id in range(1, 5_000, 2):
+            fold.feed(trade(trade_id, 60 * SECOND_NS))
+        for trade_id in range(2, 5_000, 2):
+            fold.feed(trade(trade_id, 60 * SECOND_NS))
+        told = fold.feed(trade(5_000, 120 * SECOND_NS))
+        assert [candle.complete for candle in told] == [False]
 
 
 @given(histories(), st.lists(st.none() | st.integers(0, 11_000), min_size=40, max_size=40))
@@ -430,15 +554,17 @@ def test_in_any_order_the_last_word_on_each_candle_is_that_of_all_trades_that_we
         if ms is not None:
             answer = fold.advance(ms * MS)
             if current is not None and ms * MS >= current + SECOND_NS:
-                assert answer == (grouped(kept, SECOND)[current],)
+                assert tuple(map(unproven, answer)) == (grouped(kept, SECOND)[current],)
                 closed, current = sorted([*closed, current]), None
             else:
                 assert answer == ()
-            told |= {candle.start: candle for candle in answer}
+            told |= {candle.start: unproven(candle) for candle in answer}
 
         start = SECOND.period(one.ts_event)[0]
         answer = fold.feed(one)
-        told |= {candle.start: candle for candle in answer}
+        proved = [one for one in answer if one.complete and unproven(one) == told.get(one.start)]
+        answer = [unproven(one) for one in answer if one not in proved]
+        told |= {candle.start: unproven(candle) for candle in answer}
         expected = []
         if current is not None and start > current:
             expected.append(grouped(kept, SECOND)[current])
@@ -452,11 +578,11 @@ def test_in_any_order_the_last_word_on_each_candle_is_that_of_all_trades_that_we
             kept.append(one)
             closed = sorted({*closed, start})
             expected.append(grouped(kept, SECOND)[start])
-        assert list(answer) == expected
+        assert answer == expected
         assert fold.too_late == too_late
         now = fold.current()
         assert (now and now.start) == current
 
-    told |= {candle.start: candle for candle in fold.advance(100 * SECOND_NS)}
+    told |= {candle.start: unproven(candle) for candle in fold.advance(100 * SECOND_NS)}
     assert told == grouped(kept, SECOND)
     assert len(kept) + too_late == len(trades)

@@ -180,8 +180,9 @@ class MarketStore(Protocol):
     ) -> Sequence[Candle]:
         """Return the candles of all kept trades, oldest first, whose period starts in ``[start, end)``.
 
-        They equal those of a `CandleFold` over the same trades. All are marked closed but one: the newest
-        of the instrument, which is open until a trade of a later period is kept.
+        They equal those of a `CandleFold` over the same trades, by time and then by id; also in what is
+        complete, as long as ids rise with time. All are marked closed but one: the newest of the instrument,
+        which is open until a trade of a later period is kept.
 
         Raises:
             StoreUnavailable: The store is away.

@@ -162,8 +162,10 @@ class Track:
         for fold in self._folds:
             start, _ = fold.timeframe.period(newest.ts_event)
             for one in recent:
-                if one.ts_event >= start:  # of an older candle only a part may be here
+                if one.ts_event >= start:
                     fold.feed(one)
+                else:  # of an older candle only a part may be here
+                    fold.precede(one)
 
     def resume_book(self, newest: QuoteTick, gaps: Iterable[Gap], recent: Sequence[QuoteTick]) -> None:
         """Go on where an earlier run ended, so that updates that were missed since are found.

@@ -34,11 +34,39 @@ SELECT
             WHERE r.instrument_id = $1 AND r.opening IS NOT NULL
             ORDER BY r.start DESC LIMIT 1
         )
-    ) AS newest_us
+    ) AS newest_us,
+    greatest(
+        (
+            SELECT t.trade_id FROM trades t
+            WHERE t.instrument_id = $1 AND t.ts_event < $2
+            ORDER BY t.ts_event DESC, t.trade_id DESC LIMIT 1
+        ),
+        CASE WHEN EXISTS (SELECT FROM dropped_days WHERE relation = 'trades') THEN (
+            SELECT r.last_id FROM rollup_{level} r
+            WHERE r.instrument_id = $1 AND r.start <= $2 - interval '{level_s} seconds'
+            ORDER BY r.start DESC LIMIT 1
+        ) END
+    ) AS before_id,
+    least(
+        (
+            SELECT t.trade_id FROM trades t
+            WHERE t.instrument_id = $1 AND t.ts_event >= $3
+            ORDER BY t.ts_event, t.trade_id LIMIT 1
+        ),
+        CASE WHEN EXISTS (SELECT FROM dropped_days WHERE relation = 'trades') THEN (
+            SELECT r.first_id FROM rollup_{level} r
+            WHERE r.instrument_id = $1 AND r.start >= $3
+            ORDER BY r.start LIMIT 1
+        ) END
+    ) AS behind_id,
+    first_id,
+    last_id,
+    dense
 FROM {sums}
-WHERE opening IS NOT NULL
 ORDER BY start
 """
+"""The ids around each period are those of its neighbours in the answer; only around the whole range they are
+looked up. A period with nothing but off-book prints makes no candle, and is a neighbour nevertheless."""
 OF_LEVEL = """(
     SELECT * FROM sums_{level} WHERE instrument_id = $1 AND start >= $2 AND start < $3
 ) s"""
@@ -51,21 +79,28 @@ OF_SEVERAL = """(
         max(closing) AS closing,
         sum(volume) AS volume,
         sum(quote_volume) AS quote_volume,
-        sum(trades)::bigint AS trades
+        sum(trades)::bigint AS trades,
+        min(first_id) AS first_id,
+        max(last_id) AS last_id,
+        bool_and(dense) AND (array_agg(first_id ORDER BY start))[2:]
+            = (array_agg(last_id + 1 ORDER BY start))[1 : count(*)::integer - 1] AS dense
     FROM sums_{level} WHERE instrument_id = $1 AND start >= $2 AND start < $3
     GROUP BY {period}
 ) s"""
 OF_TRADES = """(
     SELECT
         min(ts_event) AS start,
-        min(ARRAY[{since_2000}, trade_id, price]) AS opening,
-        max(price) AS high,
-        min(price) AS low,
-        max(ARRAY[{since_2000}, trade_id, price, ts_recv]) AS closing,
-        sum(size) AS volume,
-        sum(price::numeric * size) AS quote_volume,
-        sum(coalesce(last_match_id - first_match_id + 1, 1))::bigint AS trades
-    FROM trades WHERE instrument_id = $1 AND ts_event >= $2 AND ts_event < $3 AND NOT off_book
+        min(ARRAY[{since_2000}, trade_id, price]) FILTER (WHERE NOT off_book) AS opening,
+        max(price) FILTER (WHERE NOT off_book) AS high,
+        min(price) FILTER (WHERE NOT off_book) AS low,
+        max(ARRAY[{since_2000}, trade_id, price, ts_recv]) FILTER (WHERE NOT off_book) AS closing,
+        sum(size) FILTER (WHERE NOT off_book) AS volume,
+        sum(price::numeric * size) FILTER (WHERE NOT off_book) AS quote_volume,
+        sum(coalesce(last_match_id - first_match_id + 1, 1)) FILTER (WHERE NOT off_book)::bigint AS trades,
+        min(trade_id) AS first_id,
+        max(trade_id) AS last_id,
+        count(*) = max(trade_id) - min(trade_id) + 1 AND count(*) = count(DISTINCT trade_id) AS dense
+    FROM trades WHERE instrument_id = $1 AND ts_event >= $2 AND ts_event < $3
     GROUP BY {period}
 ) s"""
 SINCE_2000 = "(date_part('epoch', ts_event - timestamptz '2000-01-01T00:00Z') * 1000000)::bigint"
@@ -94,15 +129,25 @@ async def fetch_candles(
 def _candles(rows: list[asyncpg.Record], instrument: Instrument, timeframe: Timeframe) -> list[Candle]:
     if not rows:
         return []
-    candles = []
+    candles: list[Candle] = []
     period = timeframe.period
     length_ns = LEVELS.get(timeframe.name, 0) * SECOND_NS
-    newest = (rows[0]["newest_us"] + EPOCH_2000_US) * 1000
-    for start_us, first, high, low, close, last_us, ts_recv, volume, quote_volume, trades, _ in rows:
+    newest_us, before_id, behind_id = rows[0][10:13]
+    newest = (newest_us + EPOCH_2000_US) * 1000 if newest_us is not None else 0
+    next_ids = [row[13] for row in rows[1:]]
+    next_ids.append(behind_id)
+    for row, next_id in zip(rows, next_ids, strict=True):
+        start_us, first, high, low, close, last_us, ts_recv, volume, quote_volume, trades, *_ = row
+        first_id, last_id, dense = row[13:16]
+        is_proven = dense and before_id == first_id - 1 and next_id == last_id + 1
+        before_id = last_id
+        if first is None:
+            continue  # off-book prints only
         start = start_us * 1000
         end = start + length_ns
         if not length_ns:
             start, end = period(start)
+        closed = newest >= end
         candle = Candle(
             instrument=instrument,
             timeframe=timeframe,
@@ -117,7 +162,8 @@ def _candles(rows: list[asyncpg.Record], instrument: Instrument, timeframe: Time
             volume=int(volume),
             quote_volume=int(quote_volume),
             trades=trades,
-            closed=newest >= end,
+            closed=closed,
+            complete=closed and is_proven,
         )
         candles.append(candle)
     return candles
@@ -125,16 +171,16 @@ def _candles(rows: list[asyncpg.Record], instrument: Instrument, timeframe: Time
 
 def candles_query(timeframe: Timeframe) -> str:
     """Ask for candles: $1 instrument, $2 and $3 the range of time."""
-    if timeframe.name in LEVELS:
-        return CANDLES.format(sums=OF_LEVEL.format(level=timeframe.name), since_2000=SINCE_2000)
-    length_s = _length_s(timeframe)
-    for level, level_s in LEVELS.items():
-        if length_s % level_s == 0:
-            sums = OF_SEVERAL.format(level=level, period=_period(timeframe, "start"))
-            break
-    else:
+    name, length_s = timeframe.name, _length_s(timeframe)
+    level = name if name in LEVELS else next((one for one in LEVELS if length_s % LEVELS[one] == 0), None)
+    if level is None:
         sums = OF_TRADES.format(since_2000=SINCE_2000, period=_period(timeframe, "ts_event"))
-    return CANDLES.format(sums=sums, since_2000=SINCE_2000)
+    elif level == name:
+        sums = OF_LEVEL.format(level=level)
+    else:
+        sums = OF_SEVERAL.format(level=level, period=_period(timeframe, "start"))
+    level = level or "1m"
+    return CANDLES.format(sums=sums, since_2000=SINCE_2000, level=level, level_s=LEVELS[level])
 
 
 def _length_s(timeframe: Timeframe) -> int:

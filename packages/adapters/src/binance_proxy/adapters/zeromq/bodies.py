@@ -81,6 +81,7 @@ class CandleBody(Body, gc=False, omit_defaults=True, kw_only=True, tag="candle")
     vwap: str
     trades: int
     closed: bool
+    complete: bool
 
 
 class GapBody(Body, gc=False, omit_defaults=True, kw_only=True, tag="gap"):
@@ -197,6 +198,7 @@ class BodyOf:
             vwap=to_text(candle.vwap, price),
             trades=candle.trades,
             closed=candle.closed,
+            complete=candle.complete,
         )
 
     def _gap(self, gap: Gap, sequence: int) -> GapBody:

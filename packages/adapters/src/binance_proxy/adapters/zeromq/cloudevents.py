@@ -76,8 +76,8 @@ def _identity(body: Body) -> tuple[str, str]:
         return "orderbook", f"{body.ts_event}-{body.last_update_id}"
     if isinstance(body, SnapshotBody):
         return "orderbook", f"{body.ts_event}-{body.last_update_id}-snapshot"
-    if isinstance(body, CandleBody):  # the same candle is sent again as it grows
-        state = "closed" if body.closed else "open"
+    if isinstance(body, CandleBody):  # the same candle is sent again as it grows, and when it is proven
+        state = "complete" if body.complete else "closed" if body.closed else "open"
         return f"candles/{body.timeframe}", f"{body.start}-{body.trades}-{body.volume}-{state}"
     if isinstance(body, GapBody):
         return "gaps", f"{body.stream}-{body.first_id}-{body.last_id}-{body.state}"
