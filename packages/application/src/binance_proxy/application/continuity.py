@@ -10,9 +10,11 @@ from msgspec.structs import replace
 from binance_proxy.application.dropped import DroppedRange
 from binance_proxy.application.missing import matches_of, outside
 from binance_proxy.application.report import Report
+from binance_proxy.application.seam import Seam
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.gap import Gap, GapState, settle
 from binance_proxy.domain.instrument import Instrument, Stream
+from binance_proxy.domain.ledger import Recorded
 from binance_proxy.domain.sequence import NUMBERED_BY_ONE, Arrival, Hole, IdSequence, KnownIds, covered_ids
 from binance_proxy.domain.tick import Tick, TradeTick
 
@@ -40,9 +42,17 @@ class Continuity:
     """Feeds on the ids of one stream of one instrument, and tells of every gap as it opens and closes."""
 
     def __init__(
-        self, instrument: Instrument, stream: Stream, report: Report, tell: Callable[[Gap], None]
+        self,
+        instrument: Instrument,
+        stream: Stream,
+        report: Report,
+        tell: Callable[[Gap], None],
+        seam: Seam | None = None,
     ) -> None:
-        """Begin with no ids. ``tell`` is given each gap, and again whenever something became of it."""
+        """Begin with no ids. ``tell`` is given each gap, and again whenever something became of it.
+
+        With a ``seam`` what is stored may lie anywhere beside what comes.
+        """
         self.numbering = 0
         """How often the venue has begun to number anew."""
         self.late = 0
@@ -55,6 +65,10 @@ class Continuity:
         self._gaps: dict[Hole, Gap] = {}
         self._filled: list[Gap] = []
         self._ts_event = 0  # of the newest tick
+        self._seam = seam
+        self._joined_at: int | None = None  # the first id of the run, once the seam was looked at
+        self._newest: Tick | None = None  # kept for the seam only
+        self._earlier: list[Gap] = list(seam.gaps) if seam else []
 
     @property
     def has_begun(self) -> bool:
@@ -70,6 +84,11 @@ class Continuity:
     def open_gaps(self) -> int:
         """Gaps that are neither repaired nor lost."""
         return sum(gap.state is GapState.OPEN for gap in self._gaps.values())
+
+    @property
+    def lacking(self) -> Sequence[Gap]:
+        """The gaps that are open or lost, as far as they are known, those of earlier runs first."""
+        return [*self._earlier, *self._gaps.values()]
 
     @property
     def ts_event(self) -> int:
@@ -98,6 +117,7 @@ class Continuity:
         if not isinstance(self._ids, IdSequence):
             return
         known = [one for one in gaps if one.gap.first_id <= last_id + 1]  # others are of another numbering
+        self._earlier = [one.gap for one in known if one.gap.state is GapState.LOST]
         recent = sorted((one for one in recent if _ids_of(one)[1] <= last_id), key=_ids_of)
         stored_or_known = IdSequence()
         for tick in recent:
@@ -132,6 +152,8 @@ class Continuity:
         Of holes that they fill `tell_repaired` tells, once the tick itself is on its way to the store. With
         ``is_past`` the tick was asked for, and says nothing about how the venue numbers now.
         """
+        if self._seam is not None:
+            self.join(first_id, tick)
         if not is_past and self._is_anew(first_id, last_id, tick):
             self._begin_anew(first_id)
         arrival = self._ids.feed(first_id, last_id)
@@ -145,6 +167,57 @@ class Continuity:
             self._open(self._ids.opened, tick, self._ts_event or tick.ts_event)
         self._ts_event = max(self._ts_event, tick.ts_event)
         return True
+
+    def join(self, first_id: int, tick: Tick) -> bool:
+        """Look at the seam before the first tick; tell of what is lost there, and return whether any is."""
+        if self._seam is None:
+            return False
+        if self._newest is None or tick.ts_event >= self._newest.ts_event:
+            self._newest = tick
+        if self._joined_at is not None:
+            return False
+        self._joined_at = first_id
+        gap = self._seam.before(self._stream, first_id, tick)
+        if gap is None:
+            return False
+        self._report.gaps += 1
+        self._report.lost += 1
+        self._earlier.append(gap)
+        self._log(gap)
+        self._tell_of(gap)
+        return True
+
+    def conclude(self) -> None:
+        """Tell what the run has made of the gaps that it found in the store, and of those that it leaves."""
+        ids, first_id = self._ids, self._joined_at
+        if self._seam is None or self._newest is None or first_id is None or not isinstance(ids, IdSequence):
+            return
+        assert ids.last_id is not None  # noqa: S101  there was a tick
+        came = outside(ids.missing, first_id, ids.last_id) if first_id <= ids.last_id else []
+        known = {(gap.first_id, gap.last_id): gap.state for gap in self._seam.gaps}
+        for gap in self._seam.behind(self._stream, came, self._newest):
+            if (gap.first_id, gap.last_id) not in known:
+                self._report.gaps += 1
+            if gap.state is GapState.LOST:
+                self._report.lost += 1
+            else:
+                self._report.repaired += 1
+            self._log(gap)
+            self._tell_of(gap)
+
+    def paused(self) -> Seam | None:
+        """Return where the stream is to be joined when it goes on after a pause that nobody looks into."""
+        ids = self._ids
+        if isinstance(ids, KnownIds) or ids.first_id is None or ids.last_id is None:
+            return self._seam
+        earlier = self._seam.recorded if self._seam else None
+        start, first_id = (
+            (self._ts_event, ids.first_id) if earlier is None else (earlier.start, earlier.first_id)
+        )
+        end, last_id = self._ts_event, ids.last_id
+        if earlier is not None and earlier.last_id > last_id:
+            end, last_id = earlier.end, earlier.last_id
+        return Seam(Recorded(min(first_id, ids.first_id), start, last_id, end), self.lacking)
 
     def tell_repaired(self) -> None:
         """Tell of the gaps that were filled. What filled them must have been handed to the store before."""
@@ -247,6 +320,7 @@ class Continuity:
         self.give_up_all()  # nobody can ask for the old numbers any more
         self._ids = self._fresh_ids()
         self._gaps.clear()
+        self._seam = None
 
     def _open(self, hole: Hole, tick: Tick, before: int) -> None:
         """Tell of a hole that a tick shows, behind one that happened ``before``."""

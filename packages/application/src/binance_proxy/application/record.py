@@ -26,6 +26,7 @@ from binance_proxy.application.ports import (
 from binance_proxy.application.repair import Repair, RepairSettings
 from binance_proxy.application.report import Report
 from binance_proxy.application.resume import read_ending, resume, stored_aggregated
+from binance_proxy.application.seam import read_seams
 from binance_proxy.application.track import Plan, Track
 from binance_proxy.domain.candle import SECOND_NS, Timeframe
 from binance_proxy.domain.gap import Gap
@@ -137,6 +138,7 @@ class Recording:
             store_snapshot_s=self._settings.snapshot_interval_s,
             aggregated=aggregated,
             goes_on=repair is not None,
+            seams={} if repair else await read_seams(self._store, instrument, Stream),
         )
 
         def want(gap: Gap) -> None:
@@ -181,6 +183,8 @@ class Recording:
             reading.cancel()
             repairing.cancel()
             await asyncio.wait({following, reading, repairing})
+            for track in (*self._tracks.values(), *self._following.left.values()):
+                track.conclude()
             self._buffer.close()
             try:
                 async with asyncio.timeout(self._settings.flush_timeout_s):
@@ -288,7 +292,7 @@ class Recording:
                 self._tracks[instrument].disconnect(event.ts_recv, event.reason)
 
     async def _keep_house(self) -> None:
-        """Give newcomers the books at once, and tell everybody once a second how things are."""
+        """Give newcomers the books and gaps at once, and tell everybody once a second how things are."""
         ticks = 0
         while True:
             with suppress(TimeoutError):  # a clock that is set back must not stop the house for as long
@@ -299,6 +303,8 @@ class Recording:
                 topic = f"{track.instrument.name}.orderbook"
                 if any(topic.startswith(prefix) for prefix in new):
                     track.publish_book()
+                if any(f"{track.instrument.name}.gaps".startswith(prefix) for prefix in new):
+                    track.publish_gaps()
             ticks += 1
             if ticks * HOUSEKEEPING_NS % SECOND_NS == 0:
                 self._tell_status()

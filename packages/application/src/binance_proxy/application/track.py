@@ -1,8 +1,8 @@
 """What happens to the events of one instrument while it is recorded."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -12,6 +12,7 @@ from binance_proxy.application.dropped import DroppedRange
 from binance_proxy.application.missing import matches_of
 from binance_proxy.application.ports import MarketFeed, Publisher
 from binance_proxy.application.report import Report
+from binance_proxy.application.seam import Seam
 from binance_proxy.domain.book_sync import BookSync, Passed
 from binance_proxy.domain.candle import SECOND_NS, Candle, CandleFold, Timeframe
 from binance_proxy.domain.errors import BookStale
@@ -29,6 +30,9 @@ CANDLE_GRACE_NS = 2 * SECOND_NS
 
 Messages of different streams overtake each other by up to a second or two.
 """
+
+MOST_GAPS = 1_000
+"""Of each stream that somebody new is told of."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ class Plan:
     aggregated: bool | None = None
     """Whether the trades that are stored are aggregated ones; the other kind would count matches twice."""
     goes_on: bool = False
-    """Whether what is missed of a stream in a pause is looked for; else it begins anew behind the pause."""
+    """Whether what is missed of a stream in a pause is looked for; else it is lost."""
+    seams: Mapping[Stream, Seam] = field(default_factory=dict)
+    """Where the streams of a feed that cannot be asked join what is stored."""
 
 
 class Track:
@@ -82,8 +88,8 @@ class Track:
         """False while trades are passed over."""
         self._takes_book = Stream.ORDERBOOK in plan.streams
         self._on_gap = on_gap
-        self._trade_ids = self._fresh_ids(Stream.TRADES)
-        self._update_ids = self._fresh_ids(Stream.ORDERBOOK)
+        self._trade_ids = self._fresh_ids(Stream.TRADES, plan.seams.get(Stream.TRADES))
+        self._update_ids = self._fresh_ids(Stream.ORDERBOOK, plan.seams.get(Stream.ORDERBOOK))
         self._missing_updates = False
         self._stale: StaleBook | None = None
         self._sync = BookSync()
@@ -136,7 +142,7 @@ class Track:
         if self.takes_trades and not takes_trades:
             self.publish_open_candles()
         elif takes_trades and not self.takes_trades and not self._goes_on:
-            self._trade_ids = self._fresh_ids(Stream.TRADES)
+            self._trade_ids = self._fresh_ids(Stream.TRADES, self._trade_ids.paused())
         self.takes_trades = takes_trades
         if self._takes_book and not takes_book:
             self._sync = BookSync()
@@ -145,7 +151,7 @@ class Track:
             self._give_up_updates()
         elif takes_book and not self._takes_book:
             if not self._goes_on:
-                self._update_ids = self._fresh_ids(Stream.ORDERBOOK)
+                self._update_ids = self._fresh_ids(Stream.ORDERBOOK, self._update_ids.paused())
             self._feed.resync(self.instrument)
         self._takes_book = takes_book
         self._on_step()
@@ -272,7 +278,7 @@ class Track:
         if not self._takes_book:
             return
         first_id, last_id = covered_ids(quote)
-        if not self._update_ids.has_begun:
+        if not (self._update_ids.has_begun or self._update_ids.join(first_id, quote)):
             self._begin_updates(first_id)
         numbering = self._update_ids.numbering
         if not self._update_ids.take(first_id, last_id, quote):
@@ -353,8 +359,19 @@ class Track:
             if candle is not None:
                 self._publish(candle)
 
-    def _fresh_ids(self, stream: Stream) -> Continuity:
-        return Continuity(self.instrument, stream, self._report, self._tell)
+    def publish_gaps(self) -> None:
+        """Publish the gaps that are open or lost, the newest `MOST_GAPS` of each stream."""
+        for ids in (self._trade_ids, self._update_ids):
+            for gap in ids.lacking[-MOST_GAPS:]:
+                self._publish(gap)
+
+    def conclude(self) -> None:
+        """Tell what has become of the gaps that were there before the run, once no more ticks come."""
+        self._trade_ids.conclude()
+        self._update_ids.conclude()
+
+    def _fresh_ids(self, stream: Stream, seam: Seam | None) -> Continuity:
+        return Continuity(self.instrument, stream, self._report, self._tell, seam)
 
     def _begin_updates(self, first_id: int) -> None:
         """Let a hole between a snapshot and the very first update be found."""

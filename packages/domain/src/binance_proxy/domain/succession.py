@@ -69,6 +69,8 @@ class Succession:
         key = (ts_event, tick_id)
         latest = self.latest
         run = None if self._broken else self._join(ts_event, tick_id)
+        if self._broken:
+            del self._runs[1:]
         self._earliest = min(self._earliest, key)
         self._latest = max(latest, key)
         ends_latest = run is not None and (run.last_ts, run.last_id) == self._latest
@@ -81,25 +83,21 @@ class Succession:
         left = runs[at - 1] if at else None
         right = runs[at] if at < len(runs) else None
         if left is not None and left.last_id >= tick_id:
-            return self._break()
+            self._broken = True
+            return None
         if left is not None and left.last_id == tick_id - 1:
-            if self._lies_behind(left.last_ts, ts_event):
-                return self._break()
+            self._broken = self._lies_behind(left.last_ts, ts_event)
             left.last_id, left.last_ts = tick_id, ts_event
             run, at = left, at - 1
         else:
             run = Run(ts_event, tick_id)
             runs.insert(at, run)
         if right is not None and right.first_id == tick_id + 1:
-            if self._lies_behind(ts_event, right.first_ts):
-                return self._break()
+            self._broken = self._broken or self._lies_behind(ts_event, right.first_ts)
             run.last_id, run.last_ts = right.last_id, right.last_ts
             del runs[at + 1]
-        return self._break() if len(runs) > self.MAX_RUNS else run
+        self._broken = self._broken or len(runs) > self.MAX_RUNS
+        return None if self._broken else run
 
     def _lies_behind(self, ts_event: int, other: int) -> bool:
         return self._part_ns > 0 and ts_event // self._part_ns > other // self._part_ns
-
-    def _break(self) -> None:
-        self._broken = True
-        del self._runs[1:]

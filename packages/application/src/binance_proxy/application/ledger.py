@@ -1,0 +1,77 @@
+"""Read the gap ledger of what is stored."""
+
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from binance_proxy.application.ports import MarketStore, Stored
+from binance_proxy.application.rebuild import END_OF_TIME
+from binance_proxy.domain.gap import Gap, GapState
+from binance_proxy.domain.instrument import Instrument, Stream
+from binance_proxy.domain.ledger import Coverage, Recorded, coverage, ids_of, is_numbered
+from binance_proxy.domain.tick import QuoteTick, TradeTick
+
+
+async def read_ledger(
+    store: MarketStore, instrument: Instrument, stream: Stream, start: int = 0, end: int = END_OF_TIME
+) -> Sequence[Coverage]:
+    """Return the ledger of a stream, or of a range of time of it: ranges in the order of ids.
+
+    Of a range of time it begins and ends with the ticks in it. A gap belongs to it if it lies between two
+    moments of which one is in the range, or the range between them; it is shown as a whole.
+
+    Raises:
+        StoreUnavailable: The store is away.
+    """
+    recorded = await read_recorded(store, instrument, stream, start, end)
+    gaps = await read_gaps(store, instrument, start, end)
+    return coverage(stream, recorded, gaps, numbered=is_numbered(instrument, stream))
+
+
+async def read_recorded(
+    store: MarketStore, instrument: Instrument, stream: Stream, start: int = 0, end: int = END_OF_TIME
+) -> Recorded | None:
+    """Return where the stored ticks of a stream begin and end; `None` without any.
+
+    Raises:
+        StoreUnavailable: The store is away.
+    """
+    first: TradeTick | QuoteTick | None
+    last: TradeTick | QuoteTick | None
+    if stream is Stream.TRADES:
+        first, last = await _ends(store, TradeTick, instrument, start, end)
+    else:
+        first, last = await _ends(store, QuoteTick, instrument, start, end)
+    if first is None or last is None:
+        return None
+    return Recorded(ids_of(first)[0], first.ts_event, ids_of(last)[1], last.ts_event)
+
+
+async def read_gaps(
+    store: MarketStore,
+    instrument: Instrument,
+    start: int = 0,
+    end: int = END_OF_TIME,
+    *,
+    missing_only: bool = False,
+) -> Sequence[Gap]:
+    """Return the known gaps that touch a range of time, by the ticks around them; or only what is missing.
+
+    Raises:
+        StoreUnavailable: The store is away.
+    """
+    async with aclosing(store.scan(Gap, instrument, 0, END_OF_TIME)) as found:
+        return [
+            gap
+            async for gap in found
+            if gap.start < end and gap.end >= start and not (missing_only and gap.state is GapState.REPAIRED)
+        ]
+
+
+async def _ends(
+    store: MarketStore, kind: type[Stored], instrument: Instrument, start: int, end: int
+) -> tuple[Stored | None, Stored | None]:
+    """Return the oldest and the newest tick of a range."""
+    async with aclosing(store.scan(kind, instrument, start, end)) as oldest:
+        first = await anext(oldest, None)
+    async with aclosing(store.scan(kind, instrument, start, end, newest_first=True)) as newest:
+        return first, await anext(newest, None)
