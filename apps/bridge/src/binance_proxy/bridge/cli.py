@@ -250,19 +250,27 @@ def book(
 
 @app.command
 def gaps(
-    pair: str | None = None, /, *, where: Where = ANYWHERE, json: Json = False, common: Common = COMMON
+    pair: str | None = None,
+    /,
+    *,
+    all_ranges: Annotated[bool, Parameter(name="--all", negative=())] = False,
+    where: Where = ANYWHERE,
+    json: Json = False,
+    common: Common = COMMON,
 ) -> None:
-    """Show the known holes in what was recorded.
+    """Show the known holes in what was recorded; or, with --all, all that was recorded, range by range.
 
-    Example: bridge gaps ETH/USDT --json
+    Example: bridge gaps ETH/USDT --all
 
     Args:
         pair: Only of this pair.
+        all_ranges: Show every range of ids: complete, repaired, lost or open.
         where: Which instrument.
         json: Print JSON.
         common: Settings.
     """
-    _run(questions.gaps(common.load().config, where.pick(pair) if pair else None, json=json))
+    picked = where.pick(pair) if pair else None
+    _run(questions.gaps(common.load().config, picked, whole=all_ranges, json=json))
 
 
 app.command(archive)

@@ -7,18 +7,23 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from binance_proxy.application.ledger import read_gaps, read_ledger
 from binance_proxy.application.ports import Stored
 from binance_proxy.application.rebuild import END_OF_TIME, BookUnknown, book_at
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Kept
-from binance_proxy.bridge.terminal import out, print_json, utc
+from binance_proxy.bridge.terminal import count, err, out, print_json, utc
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.errors import BridgeError, ConfigError
 from binance_proxy.domain.gap import Gap
-from binance_proxy.domain.instrument import Instrument
+from binance_proxy.domain.instrument import Instrument, Stream
+from binance_proxy.domain.ledger import MISSING, Absent, Coverage, CoverageState, Skipped, absent, is_numbered
 from binance_proxy.domain.order_book import OrderBook
 from binance_proxy.domain.scale import to_text
 from binance_proxy.domain.tick import Levels, TradeTick
+
+MOST_TOLD = 5
+"""Ranges that are named of what is missing."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +52,35 @@ async def trades(
     async with open_kept(config, "bridge trades") as kept:
         instrument = await instrument_of(kept, pick)
         found = await _newest(kept, TradeTick, instrument, start, end, limit)
+        is_cut = bool(limit) and len(found) == limit
+        gaps = await read_gaps(
+            kept.store, instrument, found[0].ts_event if is_cut else start, end, missing_only=True
+        )
+    skipped = Skipped()
+    before = [skipped.take(trade) if is_numbered(instrument, Stream.TRADES) else None for trade in found]
+    trade_gaps = [
+        gap
+        for gap in gaps
+        if gap.stream is Stream.TRADES and not (is_cut and gap.last_id < found[0].trade_id)
+    ]
+    holes = absent(skipped.holes, trade_gaps)
     if json:
         print_json([_trade(trade) for trade in found])
+        _tell_missing(holes, "trade")
         return
+    states = {hole.first_id: hole.state for hole in holes}
     table = table_of("time (UTC)", "trade id", "price", "size", "aggressor")
-    for trade in found:
+    for trade, hole in zip(found, before, strict=True):
+        if hole is not None:
+            ids = str(hole.first_id) if hole.ids == 1 else f"{hole.first_id} to {hole.last_id}"
+            missing = f"{count(hole.ids, 'trade')} missing, {states.get(hole.first_id, hole.state)}"
+            table.add_row(f"[yellow]{missing}[/]", f"[yellow]{ids}[/]")
         shown = _trade(trade)
         table.add_row(
             utc(trade.ts_event), str(trade.trade_id), str(shown["price"]), str(shown["size"]), trade.aggressor
         )
     out.print(table)
+    _tell_missing(holes, "trade")
 
 
 async def candles(
@@ -73,18 +97,25 @@ async def candles(
     async with open_kept(config, "bridge candles") as kept:
         instrument = await instrument_of(kept, pick)
         if start is None:
-            start = await _start_of_newest(kept, instrument, timeframe, end, limit)
-        found = await kept.store.candles(instrument, timeframe, start, end)
-    found = found[-limit:] if limit else found
+            found = await _newest_candles(kept, instrument, timeframe, end, limit)
+        else:
+            found = await kept.store.candles(instrument, timeframe, start, end)
+        found = found[-limit:] if limit else found
+        if limit and len(found) == limit:
+            start = found[0].start
+        gaps = await read_gaps(kept.store, instrument, start or 0, end, missing_only=True)
+    holes = absent([], [gap for gap in gaps if gap.stream is Stream.TRADES])
     if json:
         print_json([_candle(candle) for candle in found])
+        _tell_missing(holes, "trade")
         return
     table = table_of("start (UTC)", "open", "high", "low", "close", "volume", "vwap", "trades", "")
     for candle in found:
         shown = _candle(candle)
         numbers = (str(shown[name]) for name in ("open", "high", "low", "close", "volume", "vwap", "trades"))
-        table.add_row(utc(candle.start, parts="seconds"), *numbers, "" if candle.closed else "open")
+        table.add_row(utc(candle.start, parts="seconds"), *numbers, _mark(candle))
     out.print(table)
+    _tell_missing(holes, "trade")
 
 
 async def book(config: Config, pick: Pick, *, at: int, levels: int, json: bool) -> None:
@@ -93,9 +124,16 @@ async def book(config: Config, pick: Pick, *, at: int, levels: int, json: bool) 
         instrument = await instrument_of(kept, pick)
         try:
             found = await book_at(kept.store, instrument, at)
+            ledger = await read_gaps(kept.store, instrument, missing_only=True)
         except BookUnknown as error:
             raise NothingStored(_unknown(error, at)) from error
     bids, asks = found.depth(levels or None)
+    behind = [
+        gap
+        for gap in ledger
+        if gap.stream is Stream.ORDERBOOK and gap.first_id > found.last_update_id and gap.start <= at
+    ]
+    _tell_missing(absent([], behind), "update")
     if json:
         print_json(
             _of(instrument)
@@ -111,16 +149,30 @@ async def book(config: Config, pick: Pick, *, at: int, levels: int, json: bool) 
     _print_book(found, bids, asks)
 
 
-async def gaps(config: Config, pick: Pick | None, *, json: bool) -> None:
-    """Show the known holes in what was recorded, of one pair or of all."""
+async def gaps(config: Config, pick: Pick | None, *, whole: bool, json: bool) -> None:
+    """Show the known holes in what was recorded, of one pair or of all; or the whole ledger."""
     async with open_kept(config, "bridge gaps") as kept:
         instruments = await kept.registry.instruments()
         if pick is not None:
             instruments = [await instrument_of(kept, pick)]
-        found = [gap for one in instruments for gap in await _newest(kept, Gap, one, 0, END_OF_TIME, 0)]
-    if json:
+        if whole:
+            ledger = [
+                (one, covered)
+                for one in instruments
+                for stream in Stream
+                for covered in await read_ledger(kept.store, one, stream)
+            ]
+        else:
+            found = [gap for one in instruments for gap in await _newest(kept, Gap, one, 0, END_OF_TIME, 0)]
+    if whole:
+        _show_ledger(ledger, json=json)
+    elif json:
         print_json([_gap(gap) for gap in found])
-        return
+    else:
+        _show_gaps(found)
+
+
+def _show_gaps(found: Sequence[Gap]) -> None:
     if not found:
         out.print("no gaps")
         return
@@ -137,6 +189,34 @@ async def gaps(config: Config, pick: Pick | None, *, json: bool) -> None:
             gap.state,
         )
     out.print(table)
+
+
+def _show_ledger(ledger: Sequence[tuple[Instrument, Coverage]], *, json: bool) -> None:
+    if json:
+        print_json([_coverage(instrument, covered) for instrument, covered in ledger])
+        return
+    if not ledger:
+        out.print("nothing is recorded")
+        return
+    table = table_of(
+        "instrument", "stream", "start (UTC)", "end (UTC)", "first id", "last id", "ids", "state"
+    )
+    for instrument, covered in ledger:
+        style = "yellow" if covered.state in MISSING else ""
+        table.add_row(
+            instrument.name,
+            covered.stream,
+            utc(covered.start),
+            utc(covered.end),
+            str(covered.first_id),
+            str(covered.last_id),
+            f"{covered.ids:,}",
+            covered.state,
+            style=style,
+        )
+    out.print(table)
+    if any(covered.state is CoverageState.UNKNOWN for _, covered in ledger):
+        out.print("unknown: the ids do not rise by one there, so holes cannot be told by them")
 
 
 @asynccontextmanager
@@ -189,14 +269,47 @@ async def _newest(
     return newest[::-1]
 
 
-async def _start_of_newest(
+async def _newest_candles(
     kept: Kept, instrument: Instrument, timeframe: Timeframe, end: int, limit: int
-) -> int:
-    """Return where the newest ``limit`` periods before ``end`` begin, counted from the last trade."""
-    last = await _newest(kept, TradeTick, instrument, 0, end, 1)
-    if not last or not limit:
-        return 0
-    return timeframe.back(last[0].ts_event, limit - 1)
+) -> Sequence[Candle]:
+    """Return at least the newest ``limit`` candles before ``end``, if there are so many; 0: all."""
+    if not limit:
+        return await kept.store.candles(instrument, timeframe, 0, end)
+    found: list[Candle] = []
+    before = end
+    while len(found) < limit:  # each turn goes on behind a stretch without a trade, if there is one
+        last = await _newest(kept, TradeTick, instrument, 0, before, 1)
+        if not last:
+            break
+        start = timeframe.back(last[0].ts_event, limit - 1)
+        found = [*await kept.store.candles(instrument, timeframe, start, before), *found]
+        if start >= before:
+            break
+        before = start
+    return found
+
+
+def _mark(candle: Candle) -> str:
+    """Say what a table of candles adds to one."""
+    if not candle.closed:
+        return "open"
+    return "" if candle.complete else "not complete"
+
+
+def _tell_missing(holes: Sequence[Absent], what: str) -> None:
+    """Say on standard error what is missing in an answer."""
+    if not holes:
+        return
+    missing = sum(hole.ids for hole in holes)
+    told = [
+        f"{hole.first_id} to {hole.last_id} ({hole.state})"
+        if hole.ids > 1
+        else f"{hole.first_id} ({hole.state})"
+        for hole in holes[:MOST_TOLD]
+    ]
+    more = f", and {count(len(holes) - MOST_TOLD, 'more range')}" if len(holes) > MOST_TOLD else ""
+    are = "is" if missing == 1 else "are"
+    err.print(f"[yellow]{count(missing, what)} {are} missing in this range: {', '.join(told)}{more}[/]")
 
 
 def _of(instrument: Instrument) -> dict[str, object]:
@@ -236,6 +349,7 @@ def _candle(candle: Candle) -> dict[str, object]:
         "vwap": to_text(candle.vwap, price),
         "trades": candle.trades,
         "closed": candle.closed,
+        "complete": candle.complete,
     }
 
 
@@ -249,6 +363,18 @@ def _gap(gap: Gap) -> dict[str, object]:
         "start": gap.start,
         "end": gap.end,
         "state": gap.state,
+    }
+
+
+def _coverage(instrument: Instrument, covered: Coverage) -> dict[str, object]:
+    return _of(instrument) | {
+        "stream": covered.stream,
+        "first_id": covered.first_id,
+        "last_id": covered.last_id,
+        "ids": covered.ids,
+        "start": covered.start,
+        "end": covered.end,
+        "state": covered.state,
     }
 
 
