@@ -13,7 +13,8 @@ from binance_proxy.adapters.capture.feed import CaptureFeed
 from binance_proxy.adapters.memory.store import MemoryStore
 from binance_proxy.adapters.simulated.settings import Faults
 from binance_proxy.adapters.system.clock import SystemClock
-from binance_proxy.application.rebuild import BEHIND_NS, END_OF_TIME, BookUnknown, book_at
+from binance_proxy.application.ends import END_OF_TIME
+from binance_proxy.application.rebuild import BEHIND_NS, BookUnknown, book_at
 from binance_proxy.domain.instrument import Instrument, Market
 from binance_proxy.domain.order_book import OrderBook
 from binance_proxy.domain.sequence import covered_ids

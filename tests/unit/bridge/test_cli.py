@@ -2,7 +2,7 @@
 
 import pytest
 
-from binance_proxy.application.rebuild import END_OF_TIME
+from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.bridge.asked import range_of
 from binance_proxy.domain.errors import ConfigError
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 from rich.markup import escape
 
+from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.bridge import questions, upkeep
 from binance_proxy.bridge.archive import archive
 from binance_proxy.bridge.asked import ANYWHERE, Where, Whereabouts, range_of
@@ -442,7 +443,7 @@ def verify(
         json: Print JSON, with times in ns since the epoch.
         common: Settings.
     """
-    first, behind = _range(start, end)
+    first, behind = range_of(start, end)
     wanted = Range(where.pick(pair), first or 0, behind, klines)
     return _run(verify_stored(common.load().config, wanted, json=json))
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.ledger import read_gaps, read_ledger
 from binance_proxy.application.ports import Stored
-from binance_proxy.application.rebuild import END_OF_TIME, BookUnknown, book_at
+from binance_proxy.application.rebuild import BookUnknown, book_at
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Kept
 from binance_proxy.bridge.terminal import count, err, out, print_json, utc

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.progress import Progress
 
 from binance_proxy.application.covered import DAY_NS, IdDay
+from binance_proxy.application.ends import newest
 from binance_proxy.application.ports import ArchivedDay, ExportError, MarketStore
-from binance_proxy.application.rebuild import newest
 from binance_proxy.application.stats import DayStats
 from binance_proxy.application.stats import stats as stats_of
 from binance_proxy.bridge.calendar import day_of, drawn, legend

@@ -7,6 +7,7 @@ from typing import cast
 
 from msgspec import Struct
 
+from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.ports import (
     Archive,
     ArchivedDay,
@@ -16,7 +17,6 @@ from binance_proxy.application.ports import (
     StoredTick,
     StoreRejected,
 )
-from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
+from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.missing import Absence, MissingIds, matches_of, missing_ids, outside
 from binance_proxy.application.ports import ExchangeHistory, MarketStore
-from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.gap import Gap, GapState, settle
 from binance_proxy.domain.instrument import Instrument, Stream

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from contextlib import aclosing
 
+from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.ports import MarketStore
-from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.domain.candle import Candle, CandleFold, Timeframe
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import TradeTick

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from contextlib import aclosing
 
+from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.ports import MarketStore, Stored
-from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.ledger import Coverage, Recorded, coverage, ids_of, is_numbered

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from binance_proxy.application.continuity import ANEW_NS
-from binance_proxy.application.ports import MarketStore, Stored
+from binance_proxy.application.ends import END_OF_TIME, newest, oldest
+from binance_proxy.application.ports import MarketStore
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.errors import BookStale, BridgeError
 from binance_proxy.domain.instrument import Instrument
@@ -13,8 +14,6 @@ from binance_proxy.domain.order_book import OrderBook
 from binance_proxy.domain.sequence import covered_ids
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick
 
-END_OF_TIME = 2**62
-"""ns since the epoch; in the year 2116."""
 BEHIND_NS = 2 * SECOND_NS
 """How far our clock may be behind the venue's. A snapshot without a time of its own carries that of its
 receipt; it was true no later than so long after it."""
@@ -41,30 +40,6 @@ class BookUnknown(BridgeError):
         self.missing = missing
         self.since = since
         self.again = again
-
-
-async def newest(
-    store: MarketStore, kind: type[Stored], instrument: Instrument, before: int = END_OF_TIME
-) -> Stored | None:
-    """Return the newest stored event of a kind before a time; `None` if there is none.
-
-    Raises:
-        StoreUnavailable: The store is away.
-    """
-    async with aclosing(store.scan(kind, instrument, 0, before, newest_first=True)) as found:
-        return await anext(found, None)
-
-
-async def oldest(
-    store: MarketStore, kind: type[Stored], instrument: Instrument, start: int = 0
-) -> Stored | None:
-    """Return the first stored event of a kind from a time on; `None` if there is none.
-
-    Raises:
-        StoreUnavailable: The store is away.
-    """
-    async with aclosing(store.scan(kind, instrument, start, END_OF_TIME)) as found:
-        return await anext(found, None)
 
 
 async def book_at(store: MarketStore, instrument: Instrument, ts: int) -> OrderBook:

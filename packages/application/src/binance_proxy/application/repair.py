@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from binance_proxy.application.backfill import fill
+from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.missing import (
     AggregatedRecording,
     is_stand_in,
@@ -21,7 +22,6 @@ from binance_proxy.application.ports import (
     MarketStore,
     StoreUnavailable,
 )
-from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.application.track import Track
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.gap import Gap, GapState

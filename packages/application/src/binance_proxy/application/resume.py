@@ -5,9 +5,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from binance_proxy.application.continuity import OpenGap
+from binance_proxy.application.ends import END_OF_TIME, newest
 from binance_proxy.application.missing import MissingIds
 from binance_proxy.application.ports import MarketStore
-from binance_proxy.application.rebuild import END_OF_TIME, newest
 from binance_proxy.application.track import Track
 from binance_proxy.domain.candle import SECOND_NS, Timeframe
 from binance_proxy.domain.gap import Gap, GapState

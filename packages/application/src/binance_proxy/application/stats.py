@@ -7,8 +7,8 @@ from typing import TypeVar
 from msgspec import Struct
 
 from binance_proxy.application.covered import DAY_NS, Covered, IdDay
+from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.ports import ArchivedDay, MarketStore, StoredTick
-from binance_proxy.application.rebuild import END_OF_TIME
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 

@@ -7,9 +7,10 @@ from binance_proxy.application.audit_book import BookAudit
 from binance_proxy.application.audit_candles import CandleAudit, Recorded, TheirCandles, compare_theirs
 from binance_proxy.application.audit_ids import IdAudit, StoredHole, ids_of
 from binance_proxy.application.certificate import Certificate, Fault, Findings
+from binance_proxy.application.ends import END_OF_TIME, newest, oldest
 from binance_proxy.application.missing import outside
 from binance_proxy.application.ports import MarketStore
-from binance_proxy.application.rebuild import END_OF_TIME, LATE_NS, BookUnknown, book_at, newest, oldest
+from binance_proxy.application.rebuild import LATE_NS, BookUnknown, book_at
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.errors import BridgeError
 from binance_proxy.domain.gap import Gap, GapState

@@ -22,7 +22,7 @@ class Merge:
         Raises:
             ValueError: They do not.
         """
-        keys = list(map(self._key, new))
+        keys: Sequence[tuple[Any, ...]] = list(map(self._key, new))
         if not (self._last is None or self._last < keys[0]) or not all(map(lt, keys, islice(keys, 1, None))):
             new, keys = self._once(new, keys)
         if not keys:

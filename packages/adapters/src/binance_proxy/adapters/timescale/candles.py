@@ -23,6 +23,15 @@ SELECT
     volume::text AS volume,
     quote_volume::text AS quote_volume,
     trades,
+    first_id,
+    last_id,
+    dense
+FROM {sums}
+ORDER BY start
+"""
+"""A period with nothing but off-book prints makes no candle, and is a neighbour nevertheless."""
+AROUND = """
+SELECT
     coalesce(
         (
             SELECT {since_2000} FROM trades t
@@ -58,15 +67,9 @@ SELECT
             WHERE r.instrument_id = $1 AND r.start >= $3
             ORDER BY r.start LIMIT 1
         ) END
-    ) AS behind_id,
-    first_id,
-    last_id,
-    dense
-FROM {sums}
-ORDER BY start
+    ) AS behind_id
 """
-"""The ids around each period are those of its neighbours in the answer; only around the whole range they are
-looked up. A period with nothing but off-book prints makes no candle, and is a neighbour nevertheless."""
+"""The newest trade, and the ids around the whole range; those around each period are in the answer itself."""
 OF_LEVEL = """(
     SELECT * FROM sums_{level} WHERE instrument_id = $1 AND start >= $2 AND start < $3
 ) s"""
@@ -82,10 +85,15 @@ OF_SEVERAL = """(
         sum(trades)::bigint AS trades,
         min(first_id) AS first_id,
         max(last_id) AS last_id,
-        bool_and(dense) AND (array_agg(first_id ORDER BY start))[2:]
-            = (array_agg(last_id + 1 ORDER BY start))[1 : count(*)::integer - 1] AS dense
-    FROM sums_{level} WHERE instrument_id = $1 AND start >= $2 AND start < $3
-    GROUP BY {period}
+        bool_and(dense AND coalesce(first_id = before_id + 1, true)) AS dense
+    FROM (
+        SELECT
+            *,
+            {period} AS period,
+            lag(last_id) OVER (PARTITION BY {period} ORDER BY start) AS before_id
+        FROM sums_{level} WHERE instrument_id = $1 AND start >= $2 AND start < $3
+    ) part
+    GROUP BY period
 ) s"""
 OF_TRADES = """(
     SELECT
@@ -120,25 +128,33 @@ async def fetch_candles(
     if first >= end:
         return []
     last = timeframe.period(end - 1)[1]
-    rows = await connection.fetch(
-        candles_query(timeframe), recorded.instrument_id, ceil_us(first), ceil_us(last)
+    given = recorded.instrument_id, ceil_us(first), ceil_us(last)
+    level = _level(timeframe) or "1m"
+    around = await connection.fetchrow(
+        AROUND.format(level=level, level_s=LEVELS[level], since_2000=SINCE_2000), *given
     )
-    return _candles(rows, recorded.instrument, timeframe)
+    rows = await connection.fetch(candles_query(timeframe), *given)
+    return _candles(rows, around, recorded.instrument, timeframe)
 
 
-def _candles(rows: list[asyncpg.Record], instrument: Instrument, timeframe: Timeframe) -> list[Candle]:
+def _candles(
+    rows: list[asyncpg.Record], around: asyncpg.Record, instrument: Instrument, timeframe: Timeframe
+) -> list[Candle]:
     if not rows:
         return []
     candles: list[Candle] = []
     period = timeframe.period
     length_ns = LEVELS.get(timeframe.name, 0) * SECOND_NS
-    newest_us, before_id, behind_id = rows[0][10:13]
-    newest = (newest_us + EPOCH_2000_US) * 1000 if newest_us is not None else 0
-    next_ids = [row[13] for row in rows[1:]]
+    newest_us, before_id, behind_id = around
+    # A trade may have been stored since the newest was looked up.
+    newest_us = max((us for us in (newest_us, rows[-1]["last_us"]) if us is not None), default=0)
+    newest = (newest_us + EPOCH_2000_US) * 1000
+    next_ids = [row[10] for row in rows[1:]]
     next_ids.append(behind_id)
-    for row, next_id in zip(rows, next_ids, strict=True):
-        start_us, first, high, low, close, last_us, ts_recv, volume, quote_volume, trades, *_ = row
-        first_id, last_id, dense = row[13:16]
+    for (
+        start_us, first, high, low, close, last_us, ts_recv, volume, quote_volume, trades, first_id, last_id,
+        dense,
+    ), next_id in zip(rows, next_ids, strict=True):  # fmt: skip
         is_proven = dense and before_id == first_id - 1 and next_id == last_id + 1
         before_id = last_id
         if first is None:
@@ -171,16 +187,22 @@ def _candles(rows: list[asyncpg.Record], instrument: Instrument, timeframe: Time
 
 def candles_query(timeframe: Timeframe) -> str:
     """Ask for candles: $1 instrument, $2 and $3 the range of time."""
-    name, length_s = timeframe.name, _length_s(timeframe)
-    level = name if name in LEVELS else next((one for one in LEVELS if length_s % LEVELS[one] == 0), None)
+    level = _level(timeframe)
     if level is None:
         sums = OF_TRADES.format(since_2000=SINCE_2000, period=_period(timeframe, "ts_event"))
-    elif level == name:
+    elif level == timeframe.name:
         sums = OF_LEVEL.format(level=level)
     else:
         sums = OF_SEVERAL.format(level=level, period=_period(timeframe, "start"))
-    level = level or "1m"
-    return CANDLES.format(sums=sums, since_2000=SINCE_2000, level=level, level_s=LEVELS[level])
+    return CANDLES.format(sums=sums)
+
+
+def _level(timeframe: Timeframe) -> str | None:
+    """Return the longest sums that every period of a timeframe is made of; `None` if it is made of trades."""
+    if timeframe.name in LEVELS:
+        return timeframe.name
+    length_s = _length_s(timeframe)
+    return next((level for level, level_s in LEVELS.items() if length_s % level_s == 0), None)
 
 
 def _length_s(timeframe: Timeframe) -> int:
