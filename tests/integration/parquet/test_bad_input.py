@@ -5,7 +5,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
@@ -188,7 +188,7 @@ async def test_a_server_that_is_away_is_unavailable() -> None:
         "s3://key:secret@ticks/archive?endpoint_override=127.0.0.1:9&scheme=http&region=here"
     )
     with pytest.raises(StoreUnavailable, match="away"):
-        await store.closed_days()
+        await store.days()
 
 
 WRITER = """
@@ -221,3 +221,22 @@ async def test_a_tick_of_another_day_is_refused(archive: ParquetStore) -> None:
     days = [trade(1), trade(2, 5_000)]
     with pytest.raises(StoreRejected, match="lies on another day"):
         await archive.keep(held(days[:1]), stream(days))
+
+
+async def test_a_run_that_is_cancelled_leaves_what_was_there(archive: ParquetStore, tmp_path: Path) -> None:
+    reached = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[TradeTick]:
+        for number in range(1, 10**9):
+            if number == 100_000:
+                reached.set()
+            yield trade(number, 1)
+
+    keeping = asyncio.create_task(archive.keep(held(TRADES[:1]), endless()))
+    await reached.wait()
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
+    assert await scan(archive, TradeTick) == TRADES[:900]
+    assert left_over(tmp_path) == []
+    assert (await keep(archive, *TRADES[:901])).rows == 901, "the folder is not locked any more"

@@ -384,9 +384,18 @@ async def _parts_of(ticks: AsyncGenerator[StoredTick], rows: int) -> AsyncGenera
 
 
 async def _in_thread(work: Callable[..., Result], *arguments: object) -> Result:
-    """Do work that waits for a disk, without holding up anybody else."""
+    """Do work that waits for a disk, without holding up anybody else.
+
+    Who is cancelled meanwhile waits for its end: a thread cannot be stopped, and must not write into a file
+    that is being given up.
+    """
+    working = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
     with telling("the archive"):
-        return await asyncio.to_thread(work, *arguments)
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.wait([working])
+            raise
 
 
 def open_parquet(url: str) -> ParquetStore:
