@@ -274,9 +274,6 @@ def gaps(
     _run(questions.gaps(common.load().config, picked, whole=all_ranges, json=json))
 
 
-app.command(archive)
-
-
 @app.command
 def stats(
     pair: str | None = None,
