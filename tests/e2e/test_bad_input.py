@@ -83,7 +83,7 @@ def test_a_book_that_missed_an_update_is_not_served(tmp_path):
     report = bridge.ask("run")
     assert (report["gaps"], report["resyncs"]) == (1, 1)
     assert report["quotes"] == 99
-    assert "does not follow" in bridge("book", "BTC/USDT", status=1)
+    assert "updates 1100 to 1101 of binance.spot.btcusdt are missing" in bridge("book", "BTC/USDT", status=1)
 
 
 def test_a_snapshot_of_another_stream_changes_nothing(tmp_path):

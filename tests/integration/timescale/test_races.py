@@ -111,10 +111,10 @@ async def test_what_is_written_while_the_clock_jumps_is_in_its_candle(
 async def test_a_late_trade_keeps_its_day_from_being_dropped(kept: Kept) -> None:
     """It comes after the day was found summed up, and before it is gone."""
     today = await kept.sql.fetchval("SELECT extract(epoch FROM now())::bigint / 86400") * DAY_NS
-    trades = [trade(number, ts_event=today - 9 * DAY_NS + number * DAY_NS // 8) for number in range(72)]
+    trades = [trade(2 * number, ts_event=today - 9 * DAY_NS + number * DAY_NS // 8) for number in range(72)]
     await kept.store.append(trades)
     await kept.refresh()
-    late = trade(999, ts_event=trades[2].ts_event + MS, price=1)
+    late = trade(5, ts_event=trades[2].ts_event + MS, price=1)
 
     to_come = [late]
 
