@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from dependency_injector import containers, providers
@@ -23,7 +23,6 @@ from binance_proxy.adapters.files.history import FileHistory
 from binance_proxy.adapters.files.klines import kline_file
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.memory.store import MemoryStore
-from binance_proxy.adapters.parquet.store import ParquetStore, open_parquet
 from binance_proxy.adapters.simulated.feed import SimulatedFeed
 from binance_proxy.adapters.simulated.settings import Simulation
 from binance_proxy.adapters.spool.settings import SpoolSettings
@@ -47,6 +46,9 @@ from binance_proxy.application.ports import (
 from binance_proxy.bridge.config import CaptureConfig, Config
 from binance_proxy.bridge.load import speed_of
 from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS
+
+if TYPE_CHECKING:
+    from binance_proxy.adapters.parquet.store import ParquetStore
 
 
 class Server(NamedTuple):
@@ -121,6 +123,18 @@ def archive_url(data_dir: str, url: str) -> str:
     return url or str(Path(data_dir).expanduser() / "archive")
 
 
+def open_archive(url: str) -> "ParquetStore":
+    """Return the archive; nothing of it is opened yet."""
+    from binance_proxy.adapters.parquet.store import open_parquet  # noqa: PLC0415  pyarrow is slow to import
+
+    return open_parquet(url)
+
+
+def is_archived(url: str) -> bool:
+    """Say whether there may be an archive: of a folder on this machine that can be seen."""
+    return "://" in url or Path(url).expanduser().is_dir()
+
+
 def spool_folder(data_dir: str) -> Path:
     """Return where the spool lies."""
     return Path(data_dir).expanduser() / "spool"
@@ -132,7 +146,7 @@ async def open_database(
     upkeep: Upkeep,
     folder: Path,
     settings: SpoolSettings,
-    archive: ParquetStore,
+    archive: str,
     owner: str,
     attach: bool,
     fills: bool,
@@ -149,7 +163,10 @@ async def open_database(
             store = await stack.enter_async_context(kept)
             where = kind_of(opened.where, store.timescaledb)
             recent = PatientStore(store)
-            whole = LongTermStore(recent, archive, archive)
+            whole: MarketStore = recent
+            if is_archived(archive):
+                days = open_archive(archive)
+                whole = LongTermStore(recent, days, days)
             yield Kept(whole, store.registry, store.registry, where, recent=recent, days=store.closed_days)
             return
         file = await stack.enter_async_context(open_spool(folder, settings, owner))
@@ -268,10 +285,8 @@ class Container(containers.DeclarativeContainer):
         ),
         other=providers.Factory(another_server, config.provided.store.timescale.url),
     )
-    archive = providers.Factory(
-        open_parquet,
-        providers.Callable(archive_url, config.provided.data_dir, config.provided.archive.url),
-    )
+    archive_url = providers.Callable(archive_url, config.provided.data_dir, config.provided.archive.url)
+    archive = providers.Factory(open_archive, archive_url)
     store = providers.Selector(
         config.provided.store.use,
         timescale=providers.Factory(
@@ -280,7 +295,7 @@ class Container(containers.DeclarativeContainer):
             config.provided.store.timescale.upkeep,
             providers.Callable(spool_folder, config.provided.data_dir),
             config.provided.spool,
-            archive,
+            archive_url,
             owner,
             attach,
             fills,
