@@ -88,10 +88,12 @@ class ArchiveContract:
         assert await scan(archive, TradeTick) == [trade(1)]
         assert [day.rows for day in await archive.days()] == [1]
 
-    async def test_refuses_a_day_in_other_units(self, archive) -> None:
+    async def test_refuses_any_day_in_other_units(self, archive) -> None:
         await keep(archive, trade(1))
-        with pytest.raises(EventsRejected, match="precisions"):
-            await keep(archive, trade(2, instrument=structs.replace(ETH, price_precision=4)))
+        other = structs.replace(ETH, price_precision=4)
+        for one in (trade(2, instrument=other), trade(2, TOMORROW_MS, instrument=other)):
+            with pytest.raises(EventsRejected, match="precisions"):
+                await keep(archive, one)
         assert await scan(archive, TradeTick) == [trade(1)]
 
     async def test_refuses_a_day_without_ticks(self, archive) -> None:

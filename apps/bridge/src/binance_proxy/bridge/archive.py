@@ -163,12 +163,13 @@ async def _run(config: Config, pick: Pick | None, before: str | None, *, json: b
                 "refused": [
                     _which(one.held) | {"rows": one.held.rows, "why": one.why} for one in report.refused
                 ],
+                "gaps_refused": report.gaps_refused,
             }
         )
     else:
         for line in _for_people(report):
             out.print(line)
-    return 1 if report.refused else 0
+    return 1 if report.refused or report.gaps_refused else 0
 
 
 def _day(text: str) -> int:
@@ -187,6 +188,8 @@ def _for_people(report: ArchiveReport) -> Iterator[str]:
     for one in report.refused:
         which = f"{KIND_NAMES[one.held.kind]} of {one.held.instrument.name} on {_date(one.held.day)}"
         yield f"[bold red]refused       {escape(which)}: {escape(one.why)}[/]"
+    for name, why in report.gaps_refused.items():
+        yield f"[bold red]refused       gaps of {name}: {escape(why)}[/]"
 
 
 async def _show(config: Config, pick: Pick | None, *, json: bool) -> None:

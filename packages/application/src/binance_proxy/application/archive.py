@@ -44,6 +44,8 @@ class ArchiveReport(Struct):
     rows_done: int = 0
     archived: list[ArchivedDay] = []
     refused: list[Refused] = []
+    gaps_refused: dict[str, str] = {}
+    """Why, by the name of each instrument whose gaps could not be copied."""
     now: HeldDay | None = None
     """What is being archived."""
 
@@ -80,6 +82,8 @@ class Archiving:
         async with self._closed.alone():
             held = [one for one in await self._closed.unarchived(before) if only(one)]
             report.days, report.rows = len(held), sum(one.rows for one in held)
+            # First of all, as a run that is killed behind the last day finds nothing more to do.
+            await self._keep_gaps({day.instrument.name: day.instrument for day in held}, report)
             for day in held:
                 report.now = day
                 on_progress(report)
@@ -92,7 +96,6 @@ class Archiving:
                 await self._closed.archived(day, archived.checksum)
                 report.archived.append(archived)
             report.now = None
-            await self._keep_gaps({day.instrument.name: day.instrument for day in held})
             on_progress(report)
         return report
 
@@ -122,13 +125,16 @@ class Archiving:
             )
         return archived
 
-    async def _keep_gaps(self, instruments: dict[str, Instrument]) -> None:
+    async def _keep_gaps(self, instruments: dict[str, Instrument], report: ArchiveReport) -> None:
         """Copy the gaps too, so that an archive tells its own holes. They stay in the database as well."""
         for instrument in instruments.values():
             async with aclosing(self._store.scan(Gap, instrument, 0, END_OF_TIME)) as found:
                 gaps = [gap async for gap in found]
-            if gaps:
+            try:
                 await self._keeper.append(gaps)
+            except StoreRejected as error:
+                log.warning("the gaps of %s stay in the database: %s", instrument.name, error)
+                report.gaps_refused[instrument.name] = str(error)
 
 
 KIND_NAMES = {TradeTick: "trades", QuoteTick: "updates", BookSnapshot: "snapshots"}

@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import structs
 
 from binance_proxy.application.candles import candles_of_trades
-from binance_proxy.application.ports import Archive, MarketStore, Stored, StoredEvent
+from binance_proxy.application.ports import Archive, MarketStore, Stored, StoredEvent, StoreRejected
 from binance_proxy.domain.candle import SECOND_NS, Candle, Timeframe
 from binance_proxy.domain.gap import FORWARD, Gap
 from binance_proxy.domain.instrument import Instrument
@@ -43,11 +43,13 @@ class LongTermStore:
 
         Raises:
             StoreUnavailable: The database or the archive is away.
-            StoreRejected: A file of the archive is damaged or foreign.
+            StoreRejected: A file of the archive is damaged or foreign, or in other units than were asked for.
         """
         order = _gap_order if kind is Gap else _tick_order
         recent = self._recent.scan(kind, instrument, start, end, newest_first=newest_first)
-        archive = self._archive.scan(kind, instrument, start, end, newest_first=newest_first)
+        archive = _in_units(
+            instrument, self._archive.scan(kind, instrument, start, end, newest_first=newest_first)
+        )
         async with aclosing(recent), aclosing(archive):
             async for one in _merged(recent, archive, order, newest_first=newest_first):
                 yield one
@@ -63,7 +65,7 @@ class LongTermStore:
 
         Raises:
             StoreUnavailable: The database or the archive is away.
-            StoreRejected: A file of the archive is damaged or foreign.
+            StoreRejected: A file of the archive is damaged or foreign, or in other units than were asked for.
         """
         candles = {one.start: one for one in await self._recent.candles(instrument, timeframe, start, end)}
         for first, behind in await self._unknown(instrument, timeframe, start, end):
@@ -98,6 +100,22 @@ class LongTermStore:
                 first = parts.pop()[0]
             parts.append((first, behind))
         return parts
+
+
+async def _in_units(instrument: Instrument, archive: AsyncGenerator[Stored]) -> AsyncGenerator[Stored]:
+    """Pass on what is archived; refuse numbers that would mean something else beside those of the database."""
+    known = None
+    async with aclosing(archive):
+        async for one in archive:
+            if one.instrument is not known:
+                known = one.instrument
+                if known.units != instrument.units:
+                    raise StoreRejected(
+                        f"{known.name} is archived with other precisions or another time resolution than it is"
+                        " recorded with: this archive belongs to another database, so set archive.url to"
+                        " another place"
+                    )
+            yield one
 
 
 async def _merged(

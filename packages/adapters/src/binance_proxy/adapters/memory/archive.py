@@ -40,7 +40,7 @@ class MemoryArchive(MemoryStore):
         """Keep the ticks of a day, given in order, beside those that are there; return what is there now.
 
         Raises:
-            EventsRejected: The day is archived in other units.
+            EventsRejected: The instrument is archived in other units.
             StoreRejected: There is nothing to keep.
         """
         async with aclosing(ticks):

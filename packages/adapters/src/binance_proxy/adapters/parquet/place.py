@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -56,6 +56,10 @@ class Place(Protocol):
 
     def settle(self, path: str) -> None:
         """Put the file that lies beside into its place, in one step."""
+        ...
+
+    def secure(self, path: str) -> None:
+        """Have the name of a file that is in its place safely on the disk, whoever put it there."""
         ...
 
     def forget(self, path: str) -> None:
@@ -140,9 +144,21 @@ class LocalPlace:
 
     def settle(self, path: str) -> None:
         """Put the file that lies beside into its place, and have its name on the disk."""
-        final = self._root / path
-        (self._root / beside(path)).replace(final)
-        _sync(final.parent)
+        (self._root / beside(path)).replace(self._root / path)
+        self.secure(path)
+
+    def secure(self, path: str) -> None:
+        """Bring the name of a file to the disk, and those of the folders above it.
+
+        Another run may have been killed between making one of them and bringing it there.
+        """
+        folder = (self._root / path).parent
+        while folder != self._root:
+            _sync(folder)
+            folder = folder.parent
+        _sync(self._root)
+        with suppress(PermissionError):  # the folder that the archive lies in may be closed to us
+            _sync(self._root.parent)
 
     def forget(self, path: str) -> None:
         """Take away what lies beside, if anything does."""
@@ -221,6 +237,9 @@ class RemotePlace:
     def settle(self, path: str) -> None:
         """Move the file that lies beside into its place."""
         self._fs.move(self._path(beside(path)), self._path(path))
+
+    def secure(self, path: str) -> None:
+        """Do nothing: such a system keeps a name once it has answered."""
 
     def forget(self, path: str) -> None:
         """Take away what lies beside, if anything does."""

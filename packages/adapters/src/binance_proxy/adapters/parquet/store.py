@@ -114,21 +114,24 @@ class ParquetStore:
         Raises:
             StoreUnavailable: The archive is away. Trying again may help.
             StoreFull: There is no room for the day.
-            EventsRejected: A value needs more than the 12 decimals of an archive, or the day is archived in
-                other units.
+            EventsRejected: A value needs more than the 12 decimals of an archive, or the instrument is archived
+                in other units.
             StoreRejected: There is nothing to keep, what is there is damaged or foreign, or what was read
                 back is not what was written.
         """
         async with self._alone(), aclosing(ticks):
+            recorded = await _in_thread(self._recorded, held.instrument)
+            if recorded is not None and recorded.units != held.instrument.units:
+                raise EventsRejected(_other_units(recorded))
             writing = await _in_thread(_Writing, self._place, held.kind, held.instrument, held.day)
             try:
                 async for part in _parts_of(ticks, COLUMNS[held.kind].rows):
                     await _in_thread(writing.join, part)
                 footer = await _in_thread(writing.finish)
+                await _in_thread(writing.settle)
             except BaseException:
                 writing.forget()
                 raise
-            await _in_thread(writing.settle)
         return self._archived(footer)
 
     async def audit(self) -> AsyncGenerator[AuditedDay]:
@@ -179,12 +182,12 @@ class ParquetStore:
                     writings.append(writing)
                     writing.join(sorted(kept, key=COLUMNS[Gap].key))
                     new += writing.finish().rows - writing.rows_before
+            for writing in writings:
+                writing.settle()
         except BaseException:
             for writing in writings:
                 writing.forget()
             raise
-        for writing in writings:
-            writing.settle()
         return new
 
     def _as_recorded(self, event: StoredEvent, instruments: dict[str, Instrument]) -> Instrument:
@@ -207,7 +210,8 @@ class ParquetStore:
         """Return an instrument as it is archived, if anything of it is."""
         for path in self._place.names(folder_of(instrument)):
             if day_in(path) is not None:
-                return self._open(path).footer.instrument
+                with suppress(StoreRejected):  # a damaged day is no reason to refuse another one
+                    return self._open(path).footer.instrument
         return None
 
     def _with_gaps(self, instrument: Instrument, told: Sequence[Gap]) -> dict[int, list[Gap]]:
@@ -354,6 +358,7 @@ class _Writing:
                 self._place.settle(self._path)
             else:
                 self._place.forget(self._path)
+                self._place.secure(self._path)  # who put it there may have been killed before that
 
     def forget(self) -> None:
         """Leave everything as it was."""
