@@ -15,9 +15,10 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 import killing  # noqa: E402  beside this file
 
 
+
 def main() -> int:
     """Try every point; return how many were tried."""
-    if not killing.can_trace():
+    if not traced.can_trace():
         print("kill points: skipped, strace is not here or may not trace")
         return 0
     with tempfile.TemporaryDirectory() as name:

@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE))
 import killing  # noqa: E402  beside this file
 
-pytestmark = pytest.mark.skipif(not killing.can_trace(), reason="strace is not here or may not trace")
+pytestmark = pytest.mark.skipif(not traced.can_trace(), reason="strace is not here or may not trace")
 
 POINTS = {"fdatasync": 60, "pwrite64": 250}
 """Calls that the thread which writes makes in every run, about; `just kill-points` takes all there are."""
