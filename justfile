@@ -145,6 +145,7 @@ storm-store *args:
 soak *args:
     uv run python tests/storm/soak.py {{ args }}
 
-# Kill a run of 60 batches at every fdatasync and every write of its spool: what was accepted is there once
+# Kill a spool and an archive run at every call by which they write, sync or rename: what was there is there once
 kill-points:
     uv run python tests/integration/spool/kill_points.py
+    uv run python tests/integration/parquet/kill_points.py

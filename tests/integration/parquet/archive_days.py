@@ -5,6 +5,7 @@ small, so that a few hundred ticks are several of them.
 """
 
 import asyncio
+import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,14 +31,18 @@ async def archive(url: str, folder: str, before: int) -> None:
             to = open_parquet(folder)
             report = await Archiving(store, store.closed_days, to, to).run(before)
     except StoreError as error:
-        print("error", type(error).__name__, error)
+        say(f"error {type(error).__name__} {error}")
         return
-    for one in report.refused:
-        print("refused", one.held.kind.__name__, one.why)
-    for name, why in report.gaps_refused.items():
-        print("refused", name, why)
-    print("archived", len(report.archived))
+    said = [f"refused {one.held.kind.__name__} {one.why}" for one in report.refused]
+    said += [f"refused {name} {why}" for name, why in report.gaps_refused.items()]
+    say(*said, f"archived {len(report.archived)}")
+
+
+def say(*lines: str) -> None:
+    """Print everything in one call, as the calls of each thread are counted."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
 if __name__ == "__main__":
+    logging.disable()
     asyncio.run(archive(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -3,16 +3,14 @@
 import asyncio
 import random
 import shutil
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
-import traced
-from integration_kept import Kept, open_kept
 
+import traced
 from binance_proxy.adapters.parquet.place import is_unfinished
 from binance_proxy.adapters.parquet.store import ParquetStore, open_parquet
 from binance_proxy.adapters.timescale.retention import Retention
@@ -23,10 +21,11 @@ from binance_proxy.application.ports import MarketStore, StoredEvent, StoreRejec
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 from contract.market_store import gap, quote, scan, snapshot, trade
+from integration_kept import Kept, open_kept
 
 PROGRAM = Path(__file__).with_name("archive_days.py")
 CALLS = ("write", "fsync", "rename", "unlink", "mkdir", "sendto")
-"""What a run does to its folder; and `sendto`, by which it asks the database and tells it what is archived."""
+"""What a run does to its folder; and `sendto`, by which it asks and tells the database."""
 STARTS = {
     "half": "an archive with half of every day",
     "whole": "an archive with everything, of which the database does not know",
@@ -173,6 +172,11 @@ async def faults(archive: ParquetStore) -> list[str]:
         return [f"{one.path}: {one.fault}" async for one in audited if one.fault]
 
 
+def unfinished(folder: Path) -> list[Path]:
+    """Return the files that were begun and not ended."""
+    return [one for one in folder.rglob("*") if is_unfinished(one.as_posix())]
+
+
 async def has(store: MarketStore, made: Days, kinds: Sequence[type] = (*KINDS, Gap)) -> bool:
     """Return whether a store gives every event, once and in order."""
     return all([await scan(store, kind) == made.of(kind) for kind in kinds])
@@ -196,7 +200,7 @@ async def check(url: str, folder: Path, made: Days, *, drop: bool) -> int:
         assert (report.refused, report.gaps_refused) == ([], {})
         assert await has(archive, made), "in the archive after the second run"
         assert await faults(archive) == []
-        assert [one for one in folder.rglob("*") if is_unfinished(one.as_posix())] == []
+        assert unfinished(folder) == []
         assert list(await kept.store.closed_days.unarchived(made.today)) == []
         assert gone + await dropped(kept) == len(KINDS) * 2
         assert await kept.sql.fetchval(f"SELECT count(*) FROM {TABLES[0]}") == 0

@@ -17,8 +17,8 @@ import asyncpg
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 import archive_killing as killing  # noqa: E402  beside this file
-import traced  # noqa: E402  in the folder of tests
 
+import traced  # noqa: E402  in the folder of tests
 from binance_proxy.adapters.embedded.postgres import open_postgres  # noqa: E402
 from binance_proxy.adapters.timescale.schema import migrate  # noqa: E402
 
@@ -51,6 +51,7 @@ async def every_point(place: Path) -> int:
                     tried += 1
                     killed += ran.status != 0
                 print(f"{call} with {meaning}: {most} points, {time.monotonic() - since:.0f} s", flush=True)
+    assert killed > 0.9 * tried, "strace did not kill"
     print(
         f"{tried} runs, {killed} of them killed, in {time.monotonic() - since:.0f} s; every tick was there"
         f" after each, also when retention had dropped {drops} days at once, and the archive was right after"

@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
 import killing  # noqa: E402  beside this file
 
+import traced  # noqa: E402
 
 
 def main() -> int:

@@ -12,6 +12,8 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE))
 import killing  # noqa: E402  beside this file
 
+import traced  # noqa: E402
+
 pytestmark = pytest.mark.skipif(not traced.can_trace(), reason="strace is not here or may not trace")
 
 POINTS = {"fdatasync": 60, "pwrite64": 250}

@@ -103,7 +103,7 @@ class LongTermStore:
 
 
 async def _in_units(instrument: Instrument, archive: AsyncGenerator[Stored]) -> AsyncGenerator[Stored]:
-    """Pass on what is archived; refuse numbers that would mean something else beside those of the database."""
+    """Pass on what is archived; refuse numbers that mean something else than those of the database."""
     known = None
     async with aclosing(archive):
         async for one in archive:
@@ -111,8 +111,8 @@ async def _in_units(instrument: Instrument, archive: AsyncGenerator[Stored]) -> 
                 known = one.instrument
                 if known.units != instrument.units:
                     raise StoreRejected(
-                        f"{known.name} is archived with other precisions or another time resolution than it is"
-                        " recorded with: this archive belongs to another database, so set archive.url to"
+                        f"{known.name} is archived with other precisions or another time resolution than it"
+                        " is recorded with: this archive belongs to another database, so set archive.url to"
                         " another place"
                     )
             yield one

@@ -294,8 +294,8 @@ class Archive(Protocol):
         Raises:
             StoreUnavailable: The archive is away. Trying again may help.
             StoreFull: There is no room for the day.
-            EventsRejected: A value needs more than the 12 decimals of an archive, or the instrument is archived
-                in other units, be it on another day.
+            EventsRejected: A value needs more than the 12 decimals of an archive, or the instrument is
+                archived in other units, be it on another day.
             StoreRejected: There is nothing to keep, what is there is damaged or foreign, or what was read
                 back is not what was written.
         """

@@ -79,11 +79,13 @@ def telling(path: str) -> Iterator[None]:
     except StoreError:
         raise
     except pa.ArrowInvalid as error:
-        raise StoreRejected(f"{path} is damaged, or no file of an archive: {error}") from error
+        raise StoreRejected(f"{path} is damaged, or no file of an archive: {str(error).strip()}") from error
     except OSError as error:
         said = f"{path}: {error.strerror or error}"
         if error.errno is None and "AWS Error" not in said and not isinstance(error, ConnectionError):
-            raise StoreRejected(f"{path} is damaged: {error}") from error  # as pyarrow says it of a page
+            raise StoreRejected(
+                f"{path} is damaged: {str(error).strip()}"
+            ) from error  # as pyarrow says it of a page
         if error.errno in NO_ROOM:
             raise StoreFull(f"there is no room for {said}") from error
         if error.errno in NEVER:

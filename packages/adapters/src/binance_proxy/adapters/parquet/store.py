@@ -114,8 +114,8 @@ class ParquetStore:
         Raises:
             StoreUnavailable: The archive is away. Trying again may help.
             StoreFull: There is no room for the day.
-            EventsRejected: A value needs more than the 12 decimals of an archive, or the instrument is archived
-                in other units.
+            EventsRejected: A value needs more than the 12 decimals of an archive, or the instrument is
+                archived in other units.
             StoreRejected: There is nothing to keep, what is there is damaged or foreign, or what was read
                 back is not what was written.
         """
@@ -344,12 +344,19 @@ class _Writing:
                 raise StoreRejected(f"{self._path}: there is nothing to keep of this day")
             if self._before and footer.checksum == self._before.checksum:
                 return self._before
+            self._read_back(footer)
             self._changed = True
-            written = DayFile(self._place.open(beside(self._path)), self._path)
-            written.check()
-            if written.footer != footer:
-                raise StoreRejected(f"{self._path}: the footer that was read back is not what was written")
             return footer
+
+    def _read_back(self, footer: Footer) -> None:
+        try:
+            with telling(self._path):
+                written = DayFile(self._place.open(beside(self._path)), self._path)
+                written.check()
+        except StoreRejected as error:
+            raise StoreRejected(f"what was read back is not what was written: {error}") from error
+        if written.footer != footer:
+            raise StoreRejected(f"what was read back is not what was written: the footer of {self._path}")
 
     def settle(self) -> None:
         """Put the day in its place, if anything is new in it."""
