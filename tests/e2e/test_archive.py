@@ -99,3 +99,53 @@ def test_an_archive_that_is_damaged_is_named(tmp_path):
     assert "stream=trades" in bridge.complete("archive", "verify").stdout
     said = bridge("trades", "BTC/USDT", status=1)
     assert str(day).partition("archive/")[2] in said
+
+
+def test_what_is_archived_is_shown_pair_by_pair_and_day_by_day(tmp_path):
+    frames = captured.session(400)
+    bridge = Bridge(tmp_path / "var", *capture_options(captured.write(tmp_path / "a.gz", frames)))
+    for command in ("list", "verify"):
+        assert "nothing is archived yet" in bridge("archive", command)
+    assert "0 days in 0 files" in bridge("check")
+    assert not (tmp_path / "var/archive").exists(), "looking makes nothing"
+    bridge("run")
+    [before] = bridge.ask("stats")
+    assert before["size_bytes"] is None
+    assert bridge.ask("archive", "run", "BTC/USDT", "--before", "2024-08-08")["archived"] == []
+    archived = bridge.ask("archive", "run")["archived"]
+    sizes = {day["ticks"]: day["size_bytes"] for day in archived}
+    assert sorted(sizes) == ["snapshots", "trades", "updates"]
+    files = {one.parts[-3]: one.stat().st_size for one in (tmp_path / "var/archive").rglob("ticks.parquet")}
+    assert sizes["trades"] == files["stream=trades"]
+    listed = bridge("archive", "list", "BTC/USDT").splitlines()
+    assert [line.split()[:2] for line in listed[-3:]] == [
+        [ticks, "2024-08-08"] for ticks in ("trades", "updates", "snapshots")
+    ]
+    assert len(bridge("archive", "list").splitlines()) == 2 + 3
+    [day] = bridge.ask("stats")
+    assert day["size_bytes"] == sum(sizes.values())
+    assert f"{tmp_path}/var/archive, 1 day in 3 files" in bridge("check").replace("\n", "")
+
+
+def test_an_archive_that_cannot_be_used_is_told_by_check_and_named(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("no folder")
+    for url, says in {
+        str(file): f"the archive cannot be used: {file}: Not a directory",
+        "gopher://host/ticks": "archive.url = gopher://host/ticks cannot be used: Protocol not known",
+        "sftp://me:hush@host/ticks": "archive.url = sftp://me:***@host/ticks cannot be used",
+    }.items():
+        bridge = Bridge(tmp_path / "var", f"archive.url={url}")
+        assert says in bridge("archive", "list", status=1)
+        checked = bridge.complete("check")
+        assert checked.returncode == 1
+        assert "wrong  archive" in checked.stdout
+        assert "hush" not in checked.stdout + bridge("config")
+    assert "neither a folder nor a URL" in Bridge(tmp_path / "var", "archive.url=s3:/bucket")(
+        "archive", "list", status=2
+    )
+
+
+def test_a_day_is_written_as_a_day(tmp_path):
+    said = Bridge(tmp_path / "var")("archive", "run", "--before", "2024-08-09T00:00:00Z", status=2)
+    assert "--before '2024-08-09T00:00:00Z' is not a day such as 2024-08-09" in said

@@ -151,7 +151,7 @@ def test_bad_usage_has_status_2(bridge, arguments, says):
 
 
 def test_check_says_what_is_right_and_what_is_wrong(bridge):
-    assert bridge("check").count("ok") == 5
+    assert bridge("check").count("ok") == 6
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(bridge.json.rpartition(":")[2])))
         taken.listen()

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from msgspec import structs
 from rich.markup import escape
 from rich.progress import Progress
+from rich.table import Table
 
 from binance_proxy.application.archive import DAY_NS, KIND_NAMES, ArchiveReport, Archiving
 from binance_proxy.application.ports import ArchivedDay, AuditedDay, HeldDay
@@ -29,6 +30,8 @@ archive = App(
     name="archive",
     help="Move days that are over into Parquet files, and look after them.\n\nExample: bridge archive run",
 )
+
+NOTHING = "nothing is archived yet: `bridge archive run` archives the days that are over"
 
 
 @dataclass
@@ -173,7 +176,10 @@ async def _run(config: Config, pick: Pick | None, before: str | None, *, json: b
 
 
 def _day(text: str) -> int:
-    return ns(f"{text}T00:00:00Z", "--before") // DAY_NS
+    try:
+        return ns(f"{text}T00:00:00Z", "--before") // DAY_NS
+    except ConfigError:
+        raise ConfigError(f"--before {text!r} is not a day such as 2024-08-09") from None
 
 
 def _for_people(report: ArchiveReport) -> Iterator[str]:
@@ -204,31 +210,36 @@ async def _show(config: Config, pick: Pick | None, *, json: bool) -> None:
         return
     out.print(f"archive in {escape(source.where)}")
     if not days:
-        out.print("nothing is archived yet: `bridge archive run` archives the days that are over")
+        out.print(NOTHING)
         return
-    table = table_of("instrument", "ticks", "days", "first", "last", "rows", "bytes", "bytes a row")
+    out.print(_by_kind(_sorted(days)) if pick is None else _by_day(_sorted(days)))
+
+
+def _sorted(days: Sequence[ArchivedDay]) -> Sequence[ArchivedDay]:
     order = list(KIND_NAMES.values())
-    days = sorted(days, key=lambda day: (day.instrument.name, order.index(KIND_NAMES[day.kind]), day.day))
-    for group in _groups(days, by_day=pick is not None):
-        rows, bytes_ = (sum(getattr(day, name) for day in group) for name in ("rows", "size_bytes"))
-        table.add_row(
-            group[0].instrument.name,
-            KIND_NAMES[group[0].kind],
-            f"{len(group):,}",
-            _date(group[0].day),
-            _date(group[-1].day),
-            f"{rows:,}",
-            size(bytes_),
-            f"{bytes_ / rows:,.1f}",
-        )
-    out.print(table)
+    return sorted(days, key=lambda day: (day.instrument.name, order.index(KIND_NAMES[day.kind]), day.day))
 
 
-def _groups(days: Sequence[ArchivedDay], *, by_day: bool) -> Iterator[list[ArchivedDay]]:
-    def which(day: ArchivedDay) -> tuple[object, ...]:
-        return day.instrument.name, KIND_NAMES[day.kind], day.day if by_day else None
+def _by_kind(days: Sequence[ArchivedDay]) -> Table:
+    table = table_of("instrument", "ticks", "days", "first", "last", "rows", "bytes", "bytes a row")
+    for (name, kind), found in itertools.groupby(days, lambda day: (day.instrument.name, day.kind)):
+        group = list(found)
+        ends = _date(group[0].day), _date(group[-1].day)
+        table.add_row(name, KIND_NAMES[kind], f"{len(group):,}", *ends, *_sizes(group))
+    return table
 
-    return (list(group) for _, group in itertools.groupby(days, which))
+
+def _by_day(days: Sequence[ArchivedDay]) -> Table:
+    table = table_of("ticks", "day", "first (UTC)", "last", "rows", "bytes", "bytes a row")
+    for day in days:
+        ends = utc(day.first)[11:], utc(day.last)[11:]
+        table.add_row(KIND_NAMES[day.kind], _date(day.day), *ends, *_sizes([day]))
+    return table
+
+
+def _sizes(days: Sequence[ArchivedDay]) -> tuple[str, str, str]:
+    rows, bytes_ = sum(day.rows for day in days), sum(day.size_bytes for day in days)
+    return f"{rows:,}", size(bytes_), f"{bytes_ / rows:,.1f}"
 
 
 async def _verify(config: Config, *, json: bool) -> int:
@@ -252,10 +263,19 @@ async def _verify(config: Config, *, json: bool) -> int:
     sound = [one.day for one in found if one.day is not None and one.fault is None]
     rows = sum(day.rows for day in sound)
     out.print(f"archive in {escape(source.where)}")
+    if not found:
+        out.print(NOTHING)
+        return 0
     out.print(f"sound         {count(len(sound), 'file')}, {count(rows, 'tick')}: as they were written")
     for one in faults:
-        out.print(f"[bold red]wrong         {escape(one.path)}: {escape(one.fault or '')}[/]")
+        out.print(f"[bold red]wrong         {escape(_fault(one))}[/]")
     return 1 if faults else 0
+
+
+def _fault(one: AuditedDay) -> str:
+    """Name the file, which most faults do themselves."""
+    fault = one.fault or ""
+    return fault if fault.startswith(one.path) else f"{one.path} {fault}"
 
 
 @contextmanager

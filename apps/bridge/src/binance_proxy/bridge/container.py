@@ -35,6 +35,7 @@ from binance_proxy.adapters.timescale.store import open_timescale
 from binance_proxy.adapters.zeromq.publisher import open_publisher
 from binance_proxy.application.long_term import LongTermStore
 from binance_proxy.application.ports import (
+    Archive,
     ClosedDays,
     ExchangeHistory,
     InstrumentRegistry,
@@ -83,6 +84,8 @@ class Kept(NamedTuple):
     """What of the store lies in the database alone, if there is an archive too."""
     days: ClosedDays | None = None
     """The days of the database, if there is one."""
+    archive: Archive | None = None
+    """The archive, if the store reads one too."""
 
 
 def server_kind(url: str) -> str:
@@ -164,10 +167,11 @@ async def open_database(
             where = kind_of(opened.where, store.timescaledb)
             recent = PatientStore(store)
             whole: MarketStore = recent
+            days: ParquetStore | None = None
             if is_archived(archive):
                 days = open_archive(archive)
                 whole = LongTermStore(recent, days, days)
-            yield Kept(whole, store.registry, store.registry, where, recent=recent, days=store.closed_days)
+            yield Kept(whole, store.registry, store.registry, where, None, recent, store.closed_days, days)
             return
         file = await stack.enter_async_context(open_spool(folder, settings, owner))
         store = await stack.enter_async_context(open_timescale(opened.url, upkeep=upkeep))

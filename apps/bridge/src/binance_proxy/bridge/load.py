@@ -22,7 +22,7 @@ from binance_proxy.domain.errors import ConfigError
 
 DEFAULT_FILE = Path("bridge.toml")
 PREFIX = "BRIDGE__"
-WITH_PASSWORD = {"store.timescale.url"}
+WITH_PASSWORD = {"store.timescale.url", "archive.url"}
 SECRETS = {"feed.binance.api_key", "feed.ccxt.api_key", "feed.ccxt.secret"}
 ADDRESSES = {
     "feed.binance.rest_url": ("https://", "http://"),
@@ -254,6 +254,10 @@ def _check(config: Config) -> None:
         raise ConfigError("publish.json.bind and publish.msgpack.bind are the same address")
     if config.store.timescale.url != "embedded":
         _check_url("store.timescale.url", config.store.timescale.url)
+    if re.match(r"[a-z][a-z0-9+.-]+:/?(?!/)", config.archive.url):  # a folder of that name is hardly meant
+        raise ConfigError(
+            f"archive.url = {config.archive.url!r} is neither a folder nor a URL as s3://bucket"
+        )
 
 
 def _check_timeframes(names: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from rich.progress import Progress
 
 from binance_proxy.application.covered import DAY_NS, IdDay
 from binance_proxy.application.ends import newest
-from binance_proxy.application.ports import ArchivedDay, ExportError, MarketStore
+from binance_proxy.application.ports import ExportError, MarketStore
 from binance_proxy.application.stats import DayStats
 from binance_proxy.application.stats import stats as stats_of
 from binance_proxy.bridge.calendar import day_of, drawn, legend
@@ -42,7 +42,6 @@ async def stats(
     start: int | None,
     end: int | None,
     shown: Shown,
-    archived: Sequence[ArchivedDay] = (),
 ) -> None:
     """Read a range of one pair or of all, and show what is there.
 
@@ -52,10 +51,10 @@ async def stats(
         start: In ns; 30 days before the end if `None`.
         end: In ns; behind the newest tick of each instrument if `None`.
         shown: How.
-        archived: Days whose size is known.
     """
     found: dict[str, Sequence[DayStats]] = {}
     async with open_kept(config, "bridge stats") as kept:
+        archived = await kept.archive.days() if kept.archive is not None else ()
         recorded = await kept.registry.instruments()
         chosen = [await instrument_of(kept, pick)] if pick else recorded
         with _progress() as on_progress:

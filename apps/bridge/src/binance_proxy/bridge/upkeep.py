@@ -33,6 +33,7 @@ async def check(config: Config) -> int:
         ("feed", _check_feed),
         ("store", _check_store),
         ("spool", _check_spool),
+        ("archive", _check_archive),
         ("publish.json.bind", lambda config: _check_address(config.publish.json.bind)),
         ("publish.msgpack.bind", lambda config: _check_address(config.publish.msgpack.bind)),
     ]
@@ -78,6 +79,17 @@ async def _check_spool(config: Config) -> str:
     if free_bytes < limit_bytes - size_bytes:
         said += f"; the disk has only {size(free_bytes)} free"
     return said
+
+
+async def _check_archive(config: Config) -> str:
+    if config.store.use != "timescale":
+        return "none, the store is in memory"
+    archive = Container(config=config, owner="bridge check", attach=True).archive()
+    await archive.probe()
+    found = await archive.days()
+    files, size_bytes = count(len(found), "file"), sum(one.size_bytes for one in found)
+    days = count(len({one.day for one in found}), "day")
+    return f"{archive.where}, {days} in {files}, {size(size_bytes)}"
 
 
 async def _check_address(address: str) -> str:

@@ -3,9 +3,11 @@
 import errno
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import BinaryIO, Protocol
 
 import fsspec
@@ -15,6 +17,7 @@ from pyarrow import fs
 from binance_proxy.application.ports import StoreError, StoreFull, StoreRejected, StoreUnavailable
 
 LOCK = ".lock"
+PROBE_NAME, PROBE = "probe", b"x" * 4096
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NEVER = {
     errno.EACCES,
@@ -70,22 +73,27 @@ class Place(Protocol):
         """Keep other writers out while the context is open, where that can be done; false if one is there."""
         ...
 
+    def probe(self) -> None:
+        """Write something and take it away, to see whether that can be done."""
+        ...
+
 
 @contextmanager
-def telling(path: str) -> Iterator[None]:
-    """Turn what an operating system says into what the caller can do about it."""
+def telling(path: str | None = None) -> Iterator[None]:
+    """Turn what an operating system says about a path into what the caller can do about it."""
     try:
         yield
     except StoreError:
         raise
     except pa.ArrowInvalid as error:
-        raise StoreRejected(f"{path} is damaged, or no file of an archive: {str(error).strip()}") from error
+        said = f"{path or 'a file'} is damaged, or no file of an archive: {str(error).strip()}"
+        raise StoreRejected(said) from error
     except OSError as error:
-        said = f"{path}: {error.strerror or error}"
+        path = path or error.filename
+        said = ": ".join(str(part) for part in (path, error.strerror or error) if part)
         if error.errno is None and "AWS Error" not in said and not isinstance(error, ConnectionError):
-            raise StoreRejected(
-                f"{path} is damaged: {str(error).strip()}"
-            ) from error  # as pyarrow says it of a page
+            # As pyarrow says it of a page.
+            raise StoreRejected(f"{path or 'a file'} is damaged: {str(error).strip()}") from error
         if error.errno in NO_ROOM:
             raise StoreFull(f"there is no room for {said}") from error
         if error.errno in NEVER:
@@ -95,8 +103,8 @@ def telling(path: str) -> Iterator[None]:
 
 def beside(path: str) -> str:
     """Return the name that a file has until it is whole: one that no reader takes for Parquet."""
-    folder, _, name = path.rpartition("/")
-    return f"{folder}/.{name}.writing"
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}.{name}.writing"
 
 
 def is_unfinished(path: str) -> bool:
@@ -178,6 +186,13 @@ class LocalPlace:
                 return
             yield True
 
+    def probe(self) -> None:
+        """Write something where the folder is or would be made, and take it away."""
+        there = next(path for path in (self._root, *self._root.resolve().parents) if path.exists())
+        with TemporaryFile(dir=there) as file:
+            file.write(PROBE)
+            file.flush()
+
 
 def _raise(error: OSError) -> None:
     raise error
@@ -252,6 +267,12 @@ class RemotePlace:
         """Trust that nobody else writes: such a system has no locks."""
         return nullcontext(enter_result=True)
 
+    def probe(self) -> None:
+        """Write something and take it away."""
+        with self.create(PROBE_NAME) as file:
+            file.write(PROBE)
+        self.forget(PROBE_NAME)
+
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}".rstrip("/")
 
@@ -265,6 +286,7 @@ def place_of(url: str) -> Place:
     scheme, separator, path = url.partition("://")
     if not separator or scheme == "file":
         return LocalPlace(Path(path if separator else url).expanduser())
+    shown = re.sub(r"^(\w+://[^/?#@:]*):[^/?#]*@", r"\1:***@", url)  # a secret key is not for people
     try:
         try:
             filesystem, root = fs.FileSystem.from_uri(url)
@@ -274,5 +296,6 @@ def place_of(url: str) -> Place:
             wrapped, root = fsspec.core.url_to_fs(url)
             filesystem = fs.PyFileSystem(fs.FSSpecHandler(wrapped))
     except (ValueError, ImportError, OSError) as error:
-        raise StoreRejected(f"archive.url = {url} cannot be used: {error}") from error
-    return RemotePlace(filesystem, root, url)
+        said = str(error).partition("\n")[0]  # one of pyarrow's has a line for each place it looked in
+        raise StoreRejected(f"archive.url = {shown} cannot be used: {said}") from error
+    return RemotePlace(filesystem, root, shown)

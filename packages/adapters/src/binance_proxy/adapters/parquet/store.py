@@ -144,6 +144,16 @@ class ParquetStore:
             if path != LOCK and not is_unfinished(path):
                 yield await _in_thread(self._audit, path)
 
+    async def probe(self) -> None:
+        """Find out whether something can be written, and leave nothing behind.
+
+        Raises:
+            StoreUnavailable: The archive is away.
+            StoreFull: There is no room.
+            StoreRejected: It cannot be written to.
+        """
+        await _in_thread(self._place.probe)
+
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         """Wait until no other process writes, and keep others from it."""
@@ -402,7 +412,7 @@ async def _in_thread(work: Callable[..., Result], *arguments: object) -> Result:
     that is being given up.
     """
     working = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
-    with telling("the archive"):
+    with telling():
         try:
             return await asyncio.shield(working)
         except asyncio.CancelledError:
