@@ -149,3 +149,18 @@ def test_an_archive_that_cannot_be_used_is_told_by_check_and_named(tmp_path):
 def test_a_day_is_written_as_a_day(tmp_path):
     said = Bridge(tmp_path / "var")("archive", "run", "--before", "2024-08-09T00:00:00Z", status=2)
     assert "--before '2024-08-09T00:00:00Z' is not a day such as 2024-08-09" in said
+
+
+def test_an_archive_answers_beside_a_new_database(tmp_path):
+    frames = captured.session(400)
+    old = Bridge(tmp_path / "var", *capture_options(captured.write(tmp_path / "a.gz", frames)))
+    old("run")
+    old("archive", "run")
+    (tmp_path / "var/archive").rename(tmp_path / "moved")
+    new = Bridge(tmp_path / "new", f"archive.url={tmp_path}/moved")
+    for asked in (("trades", "--limit", "0"), ("book",), ("candles", "7s")):
+        command, *options = asked
+        there = Bridge(tmp_path / "var", f"archive.url={tmp_path}/moved")(command, "BTC/USDT", *options)
+        assert new(command, "BTC/USDT", *options) == there
+        assert there
+    assert "was never recorded here" in new("trades", "NOPE/USDT", status=1)

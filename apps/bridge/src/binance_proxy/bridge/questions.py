@@ -235,18 +235,17 @@ async def instrument_of(kept: Kept, pick: Pick) -> Instrument:
         NothingStored: It was never recorded.
         ConfigError: It was recorded more than once, in different places.
     """
-    return chosen(await kept.registry.instruments(), pick)
+    recorded = await kept.registry.instruments()
+    if kept.archive is not None and not any(_is_meant(one, pick) for one in recorded):
+        # The archive may be older than the database; its footers are read only if that may matter.
+        archived = {day.instrument.name: day.instrument for day in await kept.archive.days()}
+        recorded = [*recorded, *(one for one in archived.values() if _is_meant(one, pick))]
+    return chosen(recorded, pick)
 
 
 def chosen(recorded: Sequence[Instrument], pick: Pick, how: str = "recorded") -> Instrument:
     """Return the one that somebody means. Raises like `instrument_of`."""
-    meant = [
-        one
-        for one in recorded
-        if one.symbol.replace("/", "") == pick.pair.replace("/", "").upper()
-        and pick.venue in {None, one.venue}
-        and pick.market in {None, one.market}
-    ]
+    meant = [one for one in recorded if _is_meant(one, pick)]
     if not meant:
         there = ", ".join(f"{one.symbol} ({one.venue} {one.market})" for one in recorded) or "nothing yet"
         where = " ".join(word for word in (pick.venue, pick.market) if word) or "here"
@@ -255,6 +254,14 @@ def chosen(recorded: Sequence[Instrument], pick: Pick, how: str = "recorded") ->
         places = ", ".join(f"--venue {one.venue} --market {one.market}" for one in meant)
         raise ConfigError(f"{pick.pair} was {how} in {len(meant)} places; say which: {places}")
     return meant[0]
+
+
+def _is_meant(one: Instrument, pick: Pick) -> bool:
+    return (
+        one.symbol.replace("/", "") == pick.pair.replace("/", "").upper()
+        and pick.venue in {None, one.venue}
+        and pick.market in {None, one.market}
+    )
 
 
 async def _newest(
