@@ -1,4 +1,4 @@
-"""An archive run killed at any call, or with a disk that fails at any: no tick is lost, and no day half there."""
+"""An archive run killed at any call, or on a disk that fails at any: no tick is lost, no day half there."""
 
 import random
 import sys

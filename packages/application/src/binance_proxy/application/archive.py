@@ -1,7 +1,7 @@
 """Move closed days out of a database into an archive, so that retention may drop them."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import cast
 
@@ -46,6 +46,8 @@ class ArchiveReport(Struct):
     refused: list[Refused] = []
     gaps_refused: dict[str, str] = {}
     """Why, by the name of each instrument whose gaps could not be copied."""
+    lost: list[HeldDay] = []
+    """Days that were dropped because an archive had them, and that are not in this one."""
     now: HeldDay | None = None
     """What is being archived."""
 
@@ -80,7 +82,10 @@ class Archiving:
         """
         report = ArchiveReport()
         async with self._closed.alone():
-            held = [one for one in await self._closed.unarchived(before) if only(one)]
+            there = await self._there()
+            if there is not None:
+                report.lost = [one for one in await self._closed.dropped(there) if only(one)]
+            held = [one for one in await self._closed.unarchived(before, there) if only(one)]
             report.days, report.rows = len(held), sum(one.rows for one in held)
             # First of all, as a run that is killed behind the last day finds nothing more to do.
             await self._keep_gaps({day.instrument.name: day.instrument for day in held}, report)
@@ -98,6 +103,14 @@ class Archiving:
             report.now = None
             on_progress(report)
         return report
+
+    async def _there(self) -> Sequence[ArchivedDay] | None:
+        """Return what the archive has; `None` if a damaged day keeps that from being told."""
+        try:
+            return await self._archive.days()
+        except StoreRejected as error:
+            log.warning("what was archived before is not compared with the archive: %s", error)
+            return None
 
     async def _keep(
         self, day: HeldDay, report: ArchiveReport, on_progress: Callable[[ArchiveReport], None]

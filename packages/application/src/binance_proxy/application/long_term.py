@@ -7,7 +7,15 @@ from typing import Any
 from msgspec import structs
 
 from binance_proxy.application.candles import candles_of_trades
-from binance_proxy.application.ports import Archive, MarketStore, Stored, StoredEvent, StoreRejected
+from binance_proxy.application.ends import newest, oldest
+from binance_proxy.application.ports import (
+    Archive,
+    ArchivedDay,
+    MarketStore,
+    Stored,
+    StoredEvent,
+    StoreRejected,
+)
 from binance_proxy.domain.candle import SECOND_NS, Candle, Timeframe
 from binance_proxy.domain.gap import FORWARD, Gap
 from binance_proxy.domain.instrument import Instrument
@@ -45,14 +53,43 @@ class LongTermStore:
             StoreUnavailable: The database or the archive is away.
             StoreRejected: A file of the archive is damaged or foreign, or in other units than were asked for.
         """
-        order = _gap_order if kind is Gap else _tick_order
+        order: Callable[[Any], tuple[Any, ...]] = _gap_order if kind is Gap else _tick_order
+        sign = -1 if newest_first else 1
+
+        def archived(first: int, behind: int) -> AsyncGenerator[Stored]:
+            found = self._archive.scan(kind, instrument, first, behind, newest_first=newest_first)
+            return _in_units(instrument, found)
+
         recent = self._recent.scan(kind, instrument, start, end, newest_first=newest_first)
-        archive = _in_units(
-            instrument, self._archive.scan(kind, instrument, start, end, newest_first=newest_first)
-        )
-        async with aclosing(recent), aclosing(archive):
-            async for one in _merged(recent, archive, order, newest_first=newest_first):
-                yield one
+        async with aclosing(recent):
+            head = await anext(recent, None)
+            while start < end:
+                first, behind = _stretch(head, start, end, newest_first=newest_first)
+                last: Stored | None = None
+                async with aclosing(archived(first, behind)) as archive:
+                    other = await anext(archive, None)
+                    while True:
+                        here = head if head is not None and first <= head.ts_event < behind else None
+                        if here is None and other is None:
+                            break
+                        side = _which(here, other, order, sign)
+                        if here is not None and side <= 0:
+                            last = here if side or other is None else _newer(here, other)
+                            head = await anext(recent, None)
+                        else:
+                            last = other
+                        if side >= 0:
+                            other = await anext(archive, None)
+                        assert last is not None  # noqa: S101  one of the two was there
+                        yield last
+                # Meanwhile the database may have dropped the rest of a day, and that is archived by now.
+                if last is not None:
+                    rest = (last.ts_event, behind) if sign > 0 else (first, last.ts_event + 1)
+                    async with aclosing(archived(*rest)) as left:
+                        async for one in left:
+                            if (order(one) > order(last)) if sign > 0 else (order(one) < order(last)):
+                                yield one
+                start, end = (behind, end) if sign > 0 else (start, first)
 
     async def candles(
         self, instrument: Instrument, timeframe: Timeframe, start: int, end: int
@@ -61,7 +98,7 @@ class LongTermStore:
 
         The database keeps what it has summed up when it drops trades, down to a minute. Candles of an
         archived day are made of its trades, which takes longer, if the timeframe is in seconds, or if the day
-        in the database has another number of trades or another volume than in the archive.
+        in the database has another number of trades or another volume than in the archive, or late trades.
 
         Raises:
             StoreUnavailable: The database or the archive is away.
@@ -79,20 +116,20 @@ class LongTermStore:
         self, instrument: Instrument, timeframe: Timeframe, start: int, end: int
     ) -> Sequence[tuple[int, int]]:
         """Return the parts of a range, as times, whose candles the database cannot give."""
-        archived = [
-            day
-            for day in await self._days.days(instrument, TradeTick)
-            if timeframe.period(day.day * DAY_NS)[0] < end and timeframe.period(day.last)[1] > start
-        ]
+        from_day, to_day = timeframe.period(start)[0], timeframe.period(end - 1)[1] if end > start else start
+        archived = await self._days.days(instrument, TradeTick, start=from_day, end=to_day)
         if not archived:
             return []
-        first, behind = archived[0].day * DAY_NS, (archived[-1].day + 1) * DAY_NS
-        known = await self._recent.candles(instrument, Timeframe("1d"), first, behind)
+        known = await self._recent.candles(
+            instrument, Timeframe("1d"), archived[0].day * DAY_NS, (archived[-1].day + 1) * DAY_NS
+        )
         sums = {one.start: (one.trades, one.volume) for one in known}
+        overtaken = await self._overtaken(instrument, archived)
         parts: list[tuple[int, int]] = []
         for day in archived:
             at = day.day * DAY_NS
-            if sums.get(at, (0, 0)) == (day.matches, day.volume) and not timeframe.name.endswith("s"):
+            is_known = sums.get(at) == (day.matches, day.volume) and day.day not in overtaken
+            if (is_known or not day.matches) and not timeframe.name.endswith("s"):
                 continue
             first = max(timeframe.period(at)[0], start)
             behind = min(timeframe.period(at + DAY_NS - 1)[1], end)
@@ -100,6 +137,24 @@ class LongTermStore:
                 first = parts.pop()[0]
             parts.append((first, behind))
         return parts
+
+    async def _overtaken(self, instrument: Instrument, archived: Sequence[ArchivedDay]) -> set[int]:
+        """Return the archived days for which the database has trades that its own sums may not contain.
+
+        They are late ones, come after the day was dropped. A day that it has whole begins and ends as the
+        archived one does.
+        """
+        found = set()
+        by_day = {day.day: day for day in archived}
+        at, behind = archived[0].day * DAY_NS, (archived[-1].day + 1) * DAY_NS
+        while (first := await oldest(self._recent, TradeTick, instrument, at)) and first.ts_event < behind:
+            number = first.ts_event // DAY_NS
+            at = (number + 1) * DAY_NS
+            if day := by_day.get(number):
+                last = await newest(self._recent, TradeTick, instrument, at)
+                if last is None or (first.ts_event, last.ts_event) != (day.first, day.last):
+                    found.add(number)
+        return found
 
 
 async def _in_units(instrument: Instrument, archive: AsyncGenerator[Stored]) -> AsyncGenerator[Stored]:
@@ -118,31 +173,26 @@ async def _in_units(instrument: Instrument, archive: AsyncGenerator[Stored]) -> 
             yield one
 
 
-async def _merged(
-    recent: AsyncGenerator[Stored],
-    archive: AsyncGenerator[Stored],
-    order: Callable[[Any], tuple[Any, ...]],
-    *,
-    newest_first: bool,
-) -> AsyncGenerator[Stored]:
-    """Merge two streams in their order, what is in both once."""
-    one, other = await anext(recent, None), await anext(archive, None)
-    while one is not None and other is not None:
-        at, behind = order(one), order(other)
-        if at == behind:
-            yield _newer(one, other)
-            one, other = await anext(recent, None), await anext(archive, None)
-        elif (at < behind) is not newest_first:
-            yield one
-            one = await anext(recent, None)
-        else:
-            yield other
-            other = await anext(archive, None)
-    for left, rest in ((one, recent), (other, archive)):
-        if left is not None:
-            yield left
-            async for event in rest:
-                yield event
+def _stretch(head: Stored | None, start: int, end: int, *, newest_first: bool) -> tuple[int, int]:
+    """Return the next part of a range: up to the end of the day that the database goes on with.
+
+    What it has dropped before that day is archived by now, so that each part of an archive is looked at only
+    once the database has told what it has.
+    """
+    if head is None:
+        return start, end
+    day = head.ts_event - head.ts_event % DAY_NS
+    return (max(start, day), end) if newest_first else (start, min(end, day + DAY_NS))
+
+
+def _which(
+    here: Stored | None, other: Stored | None, order: Callable[[Any], tuple[Any, ...]], sign: int
+) -> int:
+    """Say which comes first: -1 the database's, 1 the archive's, 0 if they are the same."""
+    if here is None or other is None:
+        return 1 if here is None else -1
+    at, there = order(here), order(other)
+    return 0 if at == there else sign if at > there else -sign
 
 
 def _tick_order(tick: Any) -> tuple[int, int]:  # noqa: ANN401  any kind of tick

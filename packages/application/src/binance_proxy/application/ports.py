@@ -235,10 +235,19 @@ class ClosedDays(Protocol):
         """
         ...
 
-    async def unarchived(self, before: int) -> Sequence[HeldDay]:
+    async def unarchived(self, before: int, there: Sequence[ArchivedDay] | None = None) -> Sequence[HeldDay]:
         """Return the days before a day of which a tick may not be archived, oldest first.
 
-        Within a day trades come first, then quotes, then snapshots, each by the name of the instrument.
+        With ``there``, what the archive has, a day that was said to be archived and is not among these with
+        its checksum counts as unarchived from now on.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        ...
+
+    async def dropped(self, there: Sequence[ArchivedDay]) -> Sequence[HeldDay]:
+        """Return the days that were dropped because an archive had them, and that are not among these.
 
         Raises:
             StoreUnavailable: The store is away.
@@ -274,9 +283,16 @@ class Archive(Protocol):
     """Days of ticks, kept for good."""
 
     async def days(
-        self, instrument: Instrument | None = None, kind: type[StoredTick] | None = None
+        self,
+        instrument: Instrument | None = None,
+        kind: type[StoredTick] | None = None,
+        *,
+        start: int = 0,
+        end: int = 2**63 - 1,
     ) -> Sequence[ArchivedDay]:
         """Return what is archived, of all or of one instrument and kind; by instrument, kind and day.
+
+        Only days that have a part in ``[start, end)``.
 
         Raises:
             StoreUnavailable: The archive is away.

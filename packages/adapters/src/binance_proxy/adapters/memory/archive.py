@@ -26,7 +26,12 @@ class MemoryArchive(MemoryStore):
     """An `Archive`, and the `MarketStore` of what is in it."""
 
     async def days(
-        self, instrument: Instrument | None = None, kind: type[StoredTick] | None = None
+        self,
+        instrument: Instrument | None = None,
+        kind: type[StoredTick] | None = None,
+        *,
+        start: int = 0,
+        end: int = 2**63 - 1,
     ) -> Sequence[ArchivedDay]:
         """Return what is archived, of all or of one instrument and kind; by instrument, kind and day."""
         found = []
@@ -34,7 +39,7 @@ class MemoryArchive(MemoryStore):
             if instrument is None or one.name == instrument.name:
                 for each in KINDS if kind is None else (kind,):
                     found += await self._days(one, each)
-        return found
+        return [day for day in found if start < (day.day + 1) * DAY_NS and day.day * DAY_NS < end]
 
     async def keep(self, held: HeldDay, ticks: AsyncGenerator[StoredTick]) -> ArchivedDay:
         """Keep the ticks of a day, given in order, beside those that are there; return what is there now.

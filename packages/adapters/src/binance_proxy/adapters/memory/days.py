@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from binance_proxy.adapters.memory.registry import MemoryRegistry
-from binance_proxy.application.ports import HeldDay, StoredEvent, StoreRejected
+from binance_proxy.application.ports import ArchivedDay, HeldDay, StoredEvent, StoreRejected
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
@@ -22,7 +22,7 @@ class MemoryDays:
         """Count what is in ``kept``, which may grow."""
         self._registry = registry
         self._kept = kept
-        self._archived: dict[tuple[type, str, int], HeldDay] = {}
+        self._archived: dict[tuple[type, str, int], tuple[HeldDay, str]] = {}
         self._is_taken = False
 
     @asynccontextmanager
@@ -42,8 +42,12 @@ class MemoryDays:
         finally:
             self._is_taken = False
 
-    async def unarchived(self, before: int) -> Sequence[HeldDay]:
+    async def unarchived(self, before: int, there: Sequence[ArchivedDay] | None = None) -> Sequence[HeldDay]:
         """Return the days before a day of which a tick may not be archived, oldest first."""
+        if there is not None:
+            sound = {_place(day): day.checksum for day in there}
+            for key in [key for key, mark in self._archived.items() if sound.get(key) != mark[1]]:
+                del self._archived[key]
         counts: Counter[tuple[type, str, int]] = Counter()
         instruments: dict[str, Instrument] = {}
         for event in self._kept.values():
@@ -54,7 +58,7 @@ class MemoryDays:
         held = [
             HeldDay(kind=kind, instrument=instruments[name], day=day, rows=rows)
             for (kind, name, day), rows in counts.items()
-            if (kind, name, day) not in self._archived or self._archived[kind, name, day].rows != rows
+            if (kind, name, day) not in self._archived or self._archived[kind, name, day][0].rows != rows
         ]
         return sorted(held, key=lambda one: (one.day, KINDS.index(one.kind), one.instrument.name))
 
@@ -67,4 +71,12 @@ class MemoryDays:
         name = held.instrument.name
         if name not in {one.name for one in await self._registry.instruments()}:
             raise StoreRejected(f"{name} is not in this store, and so is no day of it.")
-        self._archived[held.kind, name, held.day] = held
+        self._archived[_place(held)] = held, checksum
+
+    async def dropped(self, there: Sequence[ArchivedDay]) -> Sequence[HeldDay]:
+        """Return nothing: a store in memory drops no day."""
+        return []
+
+
+def _place(day: HeldDay) -> tuple[type, str, int]:
+    return day.kind, day.instrument.name, day.day

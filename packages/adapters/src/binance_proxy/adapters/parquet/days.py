@@ -88,7 +88,11 @@ class DayWriter:
         self._columns: Columns[Any] = COLUMNS[kind]
         self._instrument, self._day = instrument, day
         self._writer = pq.ParquetWriter(
-            file, self._columns.schema, compression="zstd", write_statistics=["ts_event"]
+            file,
+            self._columns.schema,
+            compression="zstd",
+            write_statistics=["ts_event"],
+            write_page_checksum=True,
         )
         self._checksum = Checksum()
         self._waiting: list[Any] = []
@@ -145,7 +149,7 @@ class DayFile:
 
     def __init__(self, source: pa.NativeFile, path: str) -> None:
         """Read the footer. Raises `StoreRejected` if the file is not ours, and pyarrow's own errors."""
-        self._parquet = pq.ParquetFile(source)
+        self._parquet = pq.ParquetFile(source, page_checksum_verification=True)
         self.path = path
         said = (self._parquet.metadata.metadata or {}).get(FOOTER)
         if said is None:

@@ -98,7 +98,12 @@ class ParquetStore:
         return await candles_of_trades(self, instrument, timeframe, start, end)
 
     async def days(
-        self, instrument: Instrument | None = None, kind: type[StoredTick] | None = None
+        self,
+        instrument: Instrument | None = None,
+        kind: type[StoredTick] | None = None,
+        *,
+        start: int = 0,
+        end: int = 2**63 - 1,
     ) -> Sequence[ArchivedDay]:
         """Return what is archived, of all or of one instrument and kind; by instrument, kind and day.
 
@@ -106,7 +111,7 @@ class ParquetStore:
             StoreUnavailable: The archive is away.
             StoreRejected: A day is damaged, or something else lies in its place. The message names the file.
         """
-        return await _in_thread(self._days, instrument, kind)
+        return await _in_thread(self._days, instrument, kind, range(day_of(start), day_of(end - 1) + 1))
 
     async def keep(self, held: HeldDay, ticks: AsyncGenerator[StoredTick]) -> ArchivedDay:
         """Keep the ticks of a day, given in order, beside those that are there; return what is there now.
@@ -264,11 +269,13 @@ class ParquetStore:
                         if part:
                             yield part
 
-    def _days(self, instrument: Instrument | None, kind: type[StoredTick] | None) -> list[ArchivedDay]:
+    def _days(
+        self, instrument: Instrument | None, kind: type[StoredTick] | None, days: range
+    ) -> list[ArchivedDay]:
         folder = "" if instrument is None else folder_of(instrument, kind)
         found = []
         for path in self._place.names(folder):
-            if day_in(path) is None:
+            if day_in(path) not in days:
                 continue
             footer = self._open(path).footer
             if footer.kind is not Gap and kind in {None, footer.kind}:

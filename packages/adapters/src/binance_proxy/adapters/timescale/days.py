@@ -10,7 +10,7 @@ from binance_proxy.adapters.timescale.partitions import DAY_US, parts_of
 from binance_proxy.adapters.timescale.registry import instruments_by_id
 from binance_proxy.adapters.timescale.rows import TABLES
 from binance_proxy.adapters.timescale.session import Session
-from binance_proxy.application.ports import HeldDay, StoreError, StoreRejected
+from binance_proxy.application.ports import ArchivedDay, HeldDay, StoreError, StoreRejected
 
 ARCHIVE_LOCK = 0x6172_6368_6976
 """Key of the advisory lock under which one process at a time archives."""
@@ -53,6 +53,17 @@ FORGET = """
 UPDATE archived_days SET rows = 0
 WHERE relation = $1 AND day >= date '1970-01-01' + $2::integer AND day < date '1970-01-01' + $3::integer
 """
+
+MARKS = """
+SELECT relation, instrument_id, venue, market, symbol, day - date '1970-01-01' AS number, rows, checksum
+FROM archived_days JOIN instruments USING (instrument_id)
+ORDER BY day, relation, venue, market, symbol
+"""
+DOUBT = """
+UPDATE archived_days SET rows = -1
+WHERE relation = $1 AND instrument_id = $2 AND day = date '1970-01-01' + $3::integer AND rows > 0
+"""
+"""No day has less than no row, so that none is whole with this."""
 
 
 class TimescaleDays:
@@ -99,8 +110,11 @@ class TimescaleDays:
         except StoreError:
             pass  # then it goes with the connection
 
-    async def unarchived(self, before: int) -> Sequence[HeldDay]:
+    async def unarchived(self, before: int, there: Sequence[ArchivedDay] | None = None) -> Sequence[HeldDay]:
         """Return the days before a day of which a tick may not be archived, oldest first.
+
+        With ``there`` a day that was said to be archived and is not among these with its checksum counts as
+        unarchived from now on, for retention too.
 
         Each day of a table is counted by a statement of its own, which may take as long as it takes.
 
@@ -109,6 +123,9 @@ class TimescaleDays:
         """
         found = []
         async with self._session.statements() as connection:
+            if there is not None:
+                for mark in await _not_there(connection, there):
+                    await connection.execute(DOUBT, mark["relation"], mark["instrument_id"], mark["number"])
             for kind, table in TABLES.items():
                 parts = await parts_of(connection, table.name, hypertables=self._hypertables)
                 for day in sorted({day for part in parts for day in part.days if day < before}):
@@ -120,6 +137,27 @@ class TimescaleDays:
             for day, kind, instrument_id, rows in found
         ]
         return sorted(held, key=lambda one: (one.day, list(TABLES).index(one.kind), one.instrument.name))
+
+    async def dropped(self, there: Sequence[ArchivedDay]) -> Sequence[HeldDay]:
+        """Return the days that were dropped because an archive had them, and that are not among these.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        kinds = {table.name: kind for kind, table in TABLES.items()}
+        async with self._session.statements() as connection:
+            marks = await _not_there(connection, there)
+            instruments = await instruments_by_id(connection)
+        return [
+            HeldDay(
+                kind=kinds[mark["relation"]],
+                instrument=instruments[mark["instrument_id"]],
+                day=mark["number"],
+                rows=0,
+            )
+            for mark in marks
+            if mark["rows"] == 0
+        ]
 
     async def archived(self, held: HeldDay, checksum: str) -> None:
         """Learn that an archive has these rows of a day; only days that it has whole are dropped from now on.
@@ -139,6 +177,17 @@ class TimescaleDays:
                 known = await connection.fetchval(ARCHIVED, *row)
         if known is None:
             raise StoreRejected(f"{held.instrument.name} is not in this database, and so is no day of it.")
+
+
+async def _not_there(connection: asyncpg.Connection, there: Sequence[ArchivedDay]) -> list[asyncpg.Record]:
+    """Return what was said to be archived, and is not among these with its checksum."""
+    sound = {(TABLES[day.kind].name, *_name(day), day.day): day.checksum for day in there}
+    return [
+        mark
+        for mark in await connection.fetch(MARKS)
+        if sound.get((mark["relation"], mark["venue"], mark["market"], mark["symbol"], mark["number"]))
+        != mark["checksum"]
+    ]
 
 
 async def unarchived_rows(connection: asyncpg.Connection, table: str, day: int) -> list[tuple[int, int]]:
