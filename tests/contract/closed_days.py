@@ -7,7 +7,14 @@ from typing import Protocol
 import pytest
 from msgspec import structs
 
-from binance_proxy.application.ports import ClosedDays, HeldDay, MarketStore, StoredEvent, StoreRejected
+from binance_proxy.application.ports import (
+    ArchivedDay,
+    ClosedDays,
+    HeldDay,
+    MarketStore,
+    StoredEvent,
+    StoreRejected,
+)
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 from contract.market_store import DAY, ETH, MS, SOL, T0, gap, quote, scan, snapshot, trade
 
@@ -25,6 +32,13 @@ class StoreWithDays(MarketStore, Protocol):
 
 def held(rows: int, day: int = FIRST, kind: type = TradeTick, instrument: object = ETH) -> HeldDay:
     return HeldDay(kind=kind, instrument=instrument, day=day, rows=rows)
+
+
+def in_archive(held: HeldDay, checksum: str = SUM) -> ArchivedDay:
+    start = held.day * DAY
+    return ArchivedDay(
+        **structs.asdict(held), first=start, last=start, matches=1, volume=1, checksum=checksum, size_bytes=1
+    )
 
 
 def of_each_kind(day: int) -> list[StoredEvent]:
@@ -102,6 +116,20 @@ class ClosedDaysContract:
         await store.append([trade(number) for number in range(5)])
         await store.closed_days.archived(held(rows), SUM)
         assert list(await store.closed_days.unarchived(ALL)) == [held(5)]
+
+    async def test_a_day_that_is_in_the_archive_no_more_is_unarchived_from_now_on(
+        self, store: StoreWithDays
+    ) -> None:
+        days = [held(1), held(1, FIRST + 1), held(1, FIRST + 2)]
+        await store.append([trade(day, ts_event=(FIRST + day) * DAY) for day in range(3)])
+        for one in days:
+            await store.closed_days.archived(one, SUM)
+        there = [in_archive(days[0]), in_archive(days[1], checksum="another")]
+        assert list(await store.closed_days.unarchived(ALL, there)) == days[1:]
+        assert list(await store.closed_days.unarchived(ALL)) == days[1:], "from now on"
+        assert list(await store.closed_days.dropped(there)) == []
+        await store.closed_days.archived(days[1], "another")
+        assert list(await store.closed_days.unarchived(ALL, there)) == days[2:]
 
     async def test_telling_it_twice_changes_nothing(self, store: StoreWithDays) -> None:
         await store.append([trade(1)])

@@ -1,6 +1,7 @@
 """Archive and database together keep a store's promises, wherever each tick lies."""
 
 import random
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 from contract.market_store import (
+    ETH,
     FOREVER,
     MS,
     T0,
@@ -106,3 +108,66 @@ async def test_what_is_appended_goes_to_the_database() -> None:
     assert await LongTermStore(recent, archive, archive).append([trade(1)]) == 1
     assert await scan(recent, TradeTick) == [trade(1)]
     assert await scan(archive, TradeTick) == []
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("after", [0, 1, 7, 15, 25])
+async def test_a_slow_reader_misses_nothing_that_is_archived_and_dropped_meanwhile(
+    after: int, newest_first
+) -> None:
+    """Whole days go from the database into the archive between two ticks that it reads."""
+    recent, archive = MemoryStore(), MemoryArchive()
+    trades = [trade(number, (number - 1) * 8_640_000) for number in range(1, 41)]  # ten a day
+    await recent.append(trades)
+    store = LongTermStore(recent, archive, archive)
+    read = []
+    async with aclosing(store.scan(TradeTick, ETH, *FOREVER, newest_first=newest_first)) as ticks:
+        async for one in ticks:
+            read.append(one)
+            if len(read) == after + 1:
+                moved = trades[:30] if not newest_first else trades[10:]
+                await archive.append(moved)
+                forget(recent, moved)
+    assert read == (trades[::-1] if newest_first else trades)
+
+
+def forget(store: MemoryStore, ticks: list[TradeTick]) -> None:
+    """Drop ticks as retention does."""
+    gone = set(map(id, ticks))
+    for key in [key for key, one in store._kept.items() if id(one) in gone or one in ticks]:
+        del store._kept[key]
+
+
+class Summed(MemoryStore):
+    """A database that drops days of trades, and keeps what it has summed up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums = MemoryStore()
+
+    async def drop(self, trades: list[TradeTick]) -> None:
+        await self.sums.append(trades)
+        forget(self, trades)
+
+    async def candles(self, instrument, timeframe, start, end):
+        if timeframe.name.endswith("s"):
+            return await super().candles(instrument, timeframe, start, end)
+        return await self.sums.candles(instrument, timeframe, start, end)
+
+
+@pytest.mark.parametrize("late", [3, 0, 11, 25])
+async def test_candles_contain_a_trade_that_came_after_its_day_was_dropped(late: int) -> None:
+    recent, archive = Summed(), MemoryArchive()
+    trades = [trade(number, number * 8_000_000) for number in range(20) if number != late]
+    await archive.append(trades)
+    await recent.append(trades)
+    await recent.drop(trades)
+    store = LongTermStore(recent, archive, archive)
+    for name in ("1m", "1h", "1d", "1mo", "7s"):
+        assert await store.candles(ETH, Timeframe(name), *FOREVER) == folded(trades, Timeframe(name))
+    more = [*trades, trade(late, late * 8_000_000)]
+    await recent.append(more[-1:])
+    if late in {0, 25}:  # of a day that was never dropped
+        await recent.sums.append(more[-1:])
+    for name in ("1m", "1h", "1d", "1mo", "7s"):
+        assert await store.candles(ETH, Timeframe(name), *FOREVER) == folded(more, Timeframe(name))

@@ -167,12 +167,13 @@ async def _run(config: Config, pick: Pick | None, before: str | None, *, json: b
                     _which(one.held) | {"rows": one.held.rows, "why": one.why} for one in report.refused
                 ],
                 "gaps_refused": report.gaps_refused,
+                "lost": [_which(one) for one in report.lost],
             }
         )
     else:
         for line in _for_people(report):
             out.print(line)
-    return 1 if report.refused or report.gaps_refused else 0
+    return 1 if report.refused or report.gaps_refused or report.lost else 0
 
 
 def _day(text: str) -> int:
@@ -183,6 +184,11 @@ def _day(text: str) -> int:
 
 
 def _for_people(report: ArchiveReport) -> Iterator[str]:
+    for lost in report.lost:
+        yield (
+            f"[bold red]LOST          {KIND_NAMES[lost.kind]} of {lost.instrument.name} on {_date(lost.day)}: the"
+            " database has dropped them, and they are not in this archive as they were archived[/]"
+        )
     if not report.days:
         yield "archived      nothing: no day that is over is missing in the archive"
         return

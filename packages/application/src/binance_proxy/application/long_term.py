@@ -1,6 +1,6 @@
 """Archive and database, read as one."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -105,7 +105,8 @@ class LongTermStore:
             StoreRejected: A file of the archive is damaged or foreign, or in other units than were asked for.
         """
         candles = {one.start: one for one in await self._recent.candles(instrument, timeframe, start, end)}
-        for first, behind in await self._unknown(instrument, timeframe, start, end):
+        parts = await self._unknown(instrument, timeframe, start, end)
+        for first, behind in [*parts, *_beside(parts, candles)]:
             for at in [at for at in candles if first <= at < behind]:
                 del candles[at]
             for one in await candles_of_trades(self, instrument, timeframe, first, behind):
@@ -155,6 +156,16 @@ class LongTermStore:
                 if last is None or (first.ts_event, last.ts_event) != (day.first, day.last):
                     found.add(number)
         return found
+
+
+def _beside(parts: Sequence[tuple[int, int]], candles: Mapping[int, Candle]) -> Sequence[tuple[int, int]]:
+    """Return the periods of the candles next to each part: whether they are complete, its trades say too."""
+    found = []
+    for first, behind in parts:
+        before = [at for at in candles if at < first]
+        after = [at for at in candles if at >= behind]
+        found += [(candles[at].start, candles[at].end) for at in (*before[-1:], *after[:1])]
+    return found
 
 
 async def _in_units(instrument: Instrument, archive: AsyncGenerator[Stored]) -> AsyncGenerator[Stored]:

@@ -16,7 +16,7 @@ CREATE TABLE archived_days (
     relation text NOT NULL,
     instrument_id integer NOT NULL REFERENCES instruments,
     day date NOT NULL,
-    rows bigint NOT NULL CHECK (rows >= 0),
+    rows bigint NOT NULL CHECK (rows >= -1),
     checksum text NOT NULL,
     archived_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (relation, instrument_id, day)
@@ -28,7 +28,7 @@ COMMENTS = {
     "COLUMN archived_days.relation": "trades, quotes or book_snapshots.",
     "COLUMN archived_days.instrument_id": "Which instrument; see instruments.",
     "COLUMN archived_days.day": "In UTC.",
-    "COLUMN archived_days.rows": "How many of the rows of this database the archive has; 0 once they were"
+    "COLUMN archived_days.rows": "How many of the rows of this database the archive has; -1 if it has lost them, 0 once they were"
     " dropped.",
     "COLUMN archived_days.checksum": "Of the day as it was archived. Assigned by the archive.",
     "COLUMN archived_days.archived_at": "When it was archived last, by the server''s clock.",
