@@ -1,6 +1,7 @@
 """Damaged and foreign files, a full disk, two writers: an error that names it, and nothing lost."""
 
 import asyncio
+import os
 import random
 import shutil
 import subprocess
@@ -189,6 +190,11 @@ async def test_a_server_that_is_away_is_unavailable() -> None:
     )
     with pytest.raises(StoreUnavailable, match="away"):
         await store.days()
+    assert "secret" not in store.where
+    for ask in (store.days, store.probe):
+        with pytest.raises(StoreUnavailable, match="the archive is away") as away:
+            await ask()
+        assert "secret" not in str(away.value)
 
 
 WRITER = """
@@ -240,3 +246,16 @@ async def test_a_run_that_is_cancelled_leaves_what_was_there(archive: ParquetSto
     assert await scan(archive, TradeTick) == TRADES[:900]
     assert left_over(tmp_path) == []
     assert (await keep(archive, *TRADES[:901])).rows == 901, "the folder is not locked any more"
+@pytest.mark.parametrize("where", ["{}/archive", "memory://probed/{}"])
+async def test_a_look_whether_it_can_be_written_leaves_nothing(tmp_path: Path, where: str) -> None:
+    store = open_parquet(where.format(tmp_path))
+    await store.probe()
+    assert os.listdir(tmp_path) == []  # noqa: PTH208  a Path would be no better, and ASYNC240
+    assert [one async for one in store.audit()] == []
+    await store.append([trade(1)])
+    await store.probe()
+    assert [one.fault async for one in store.audit()] == [None]
+async def test_a_file_in_the_place_of_the_archive_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StoreRejected, match=r"cannot be used: .*file.*Not a directory"):
+        await open_parquet(str(tmp_path / "file")).probe()

@@ -46,7 +46,7 @@ async def test_nothing_stored_is_no_day():
 
 async def test_the_size_is_known_where_the_archive_has_exactly_these_ticks():
     store = await kept(trade(1), trade(2, 1), quote(1, 1))
-    known = {"instrument": ETH, "day": DAY, "first": 0, "last": 0, "matches": 0, "checksum": ""}
+    known = {"instrument": ETH, "day": DAY, "first": 0, "last": 0, "matches": 0, "volume": 0, "checksum": ""}
     trades = ArchivedDay(kind=TradeTick, rows=2, size_bytes=100, **known)
     quotes = ArchivedDay(kind=QuoteTick, rows=1, size_bytes=11, **known)
 

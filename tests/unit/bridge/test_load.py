@@ -119,3 +119,21 @@ def test_an_address_that_is_none_is_refused_without_showing_its_password(url):
 )
 def test_an_address_is_parted_from_its_password(url, address, password):
     assert part_password(url) == (address, password)
+
+
+@pytest.mark.parametrize("url", ["s3:/bucket/ticks", "s3:bucket", "file:/srv/ticks"])
+def test_an_archive_that_is_neither_a_folder_nor_a_url_is_refused(url):
+    with pytest.raises(ConfigError, match=r"archive\.url = .* is neither a folder nor a URL"):
+        load_config(None, {}, [f"archive.url={url}"])
+
+
+@pytest.mark.parametrize("url", ["", "archive", "/srv/ticks", "~/ticks", "s3://bucket/ticks", "file:///srv"])
+def test_an_archive_may_be_a_folder_or_a_url(url):
+    assert load_config(None, {}, [f"archive.url={url}"]).config.archive.url == url
+
+
+def test_the_secret_of_an_archive_is_not_shown():
+    loaded = load_config(None, {}, ["archive.url=s3://key:hush@bucket/ticks"])
+    shown = {setting.key: setting.value for setting in loaded.settings}
+    assert shown["archive.url"] == "s3://key:***@bucket/ticks"
+    assert loaded.config.archive.url == "s3://key:hush@bucket/ticks"

@@ -96,7 +96,7 @@ class Config:
     """All of it."""
 
     data_dir: str = "./var"
-    """Holds everything that the embedded servers write, and the spool."""
+    """Holds everything that the embedded servers write, the spool, and the archive by default."""
     feed: FeedConfig = field(default_factory=FeedConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
