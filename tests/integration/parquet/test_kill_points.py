@@ -1,4 +1,4 @@
-"""An archive run killed at any call, or on a disk that fails at any: no tick is lost, no day half there."""
+"""An archive run killed at any call, or with a disk that fails at any: no tick is lost, no day half there."""
 
 import random
 import sys
@@ -97,4 +97,18 @@ async def test_bytes_that_a_disk_says_it_has_and_has_not_are_found_by_reading_ba
         async with open_kept(url) as kept:
             assert len(await kept.store.closed_days.unarchived(one.days.today)) == 1
         assert await killing.faults(open_parquet(str(folder))) == []
+        await killing.check(url, folder, one.days, drop=True)
+
+
+async def test_a_day_counts_once_its_name_is_on_the_disk_whichever_run_put_it_there(
+    made, tmp_path: Path
+) -> None:
+    """The first run renames a day, and the sync of its folder fails; the second finds it there."""
+    folder, one = tmp_path / "archive", made["half"]
+    async with killing.copied(one, folder) as url:
+        for _ in range(2):
+            ran = await killing.run(url, folder, one.days.today, "-e", "inject=fsync:error=EIO:when=2+")
+            assert ran.said.startswith("error StoreUnavailable")
+            async with open_kept(url) as kept:
+                assert len(await kept.store.closed_days.unarchived(one.days.today)) == 4
         await killing.check(url, folder, one.days, drop=True)

@@ -143,6 +143,8 @@ class Archiving:
         for instrument in instruments.values():
             async with aclosing(self._store.scan(Gap, instrument, 0, END_OF_TIME)) as found:
                 gaps = [gap async for gap in found]
+            if not gaps:
+                continue
             try:
                 await self._keeper.append(gaps)
             except StoreRejected as error:
