@@ -90,6 +90,22 @@ async def test_a_book_that_was_stale_before_the_range_does_not_begin_it():
     assert tally.without_book == 1
 
 
+async def test_once_a_range_has_begun_nothing_is_left_out_for_an_earlier_time():
+    late, before, behind = snapshot(4, 6), quote(5, 6, 3), quote(7, 7, 7)
+    ticks = [snapshot(1), quote(3, 3, 1), quote(4, 4, 2), late, before, behind]
+    events, tally = await read(in_step, ticks, MIDNIGHT + 5 * MS)
+    assert events == [late, before, behind]
+    assert tally.quotes == 2
+
+
+async def test_a_book_that_falls_out_of_step_says_so_whatever_the_time():
+    late, before, behind = snapshot(4, 6), quote(6, 6, 3), quote(7, 7, 7)
+    ticks = [snapshot(1), quote(3, 3, 1), late, before, behind]
+    events, tally = await read(in_step, ticks, MIDNIGHT + 5 * MS)
+    assert [type(event) for event in events] == [BookSnapshot, StaleBook]
+    assert tally.stale == 1
+
+
 async def test_a_venue_that_numbers_anew_begins_another_book():
     ticks = [snapshot(1_000), quote(1_001, 1_002, 1), snapshot(5, 9_000), quote(6, 7, 9_001)]
     events, _ = await read(in_step, ticks)

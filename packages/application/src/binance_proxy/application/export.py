@@ -90,14 +90,16 @@ async def book_from(
             begin = snapshot.ts_event
             break
     before: OrderBook | None = None
+    has_begun = False  # ids rule, not times: what follows is due, even if its time is before the start
     async with aclosing(_stepped(store, instrument, begin, end, start, tally)) as events:
         async for event in events:
-            if event.ts_event < start:
+            if event.ts_event < start and not has_begun:
                 before = _applied(before, event)
                 continue
             if before is not None:
                 yield replace(before.snapshot(), ts_event=start, ts_recv=max(start, before.ts_recv))
                 before = None
+            has_begun = True
             yield event
     if before is not None:
         yield replace(before.snapshot(), ts_event=start, ts_recv=max(start, before.ts_recv))
