@@ -11,12 +11,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench import candles, feeds, filling, path, rows, sizes, spool
+from bench import archive, candles, feeds, filling, path, rows, sizes, spool
 
 BENCHES = {
     "path": lambda given: path.bench(given.rounds),
     "rows": lambda given: rows.bench(given.rounds),
-    "filling": lambda given: filling.bench(given.rows),
+    "filling": lambda given: filling.bench(given.rows or filling.ROWS),
+    "archive": lambda given: archive.bench(given.rows or archive.ROWS),
     "candles": lambda given: candles.bench(given.rounds),
     "sizes": lambda _: sizes.bench(),
     "spool": lambda given: spool.bench(given.rounds),
@@ -29,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("only", nargs="*", choices=[*BENCHES, []], help="which ones; all if left out")
     parser.add_argument("--rounds", type=int, default=7, help="turns that each side takes")
-    parser.add_argument("--rows", type=int, default=filling.ROWS, help="what `filling` fills a table with")
+    parser.add_argument("--rows", type=int, help="how many trades `filling` and `archive` take")
     arguments = parser.parse_args()
     for name in arguments.only or BENCHES:
         asyncio.run(BENCHES[name](arguments))
