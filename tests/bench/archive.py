@@ -60,7 +60,9 @@ class Took(NamedTuple):
 async def bench(rows: int) -> None:
     """Print the ratios."""
     print(f"archive: a day of {rows:,} trades, and a day of {UPDATES:,} updates of a book")
-    print(f"  of bare pyarrow with the same table; best of {ROUNDS}, and the first turn; CPU time of ours only")
+    print(
+        f"  of bare pyarrow with the same table; best of {ROUNDS}, and the first turn; CPU time of ours only"
+    )
     await on_each_server(partial(_on_server, rows))
 
 

@@ -14,7 +14,8 @@ from binance_proxy.application.ports import (
     StoredTick,
     StoreRejected,
 )
-from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
+from binance_proxy.application.trade_columns import TradeColumns, columns_of
+from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
 from contract.market_store import DAY, ETH, SOL, T0, quote, scan, snapshot, trade
 
 TODAY = T0 // DAY
@@ -22,17 +23,19 @@ TOMORROW_MS = 1_000
 """`T0` is the last second of its day."""
 
 
-def held(ticks: Sequence[StoredTick]) -> HeldDay:
-    one = ticks[0]
+def held(ticks: Sequence[StoredTick | TradeColumns]) -> HeldDay:
+    one = ticks[0].trades()[0] if isinstance(ticks[0], TradeColumns) else ticks[0]
     return HeldDay(kind=type(one), instrument=one.instrument, day=one.ts_event // DAY, rows=len(ticks))
 
 
-async def stream(ticks: Sequence[StoredTick]) -> AsyncGenerator[StoredTick]:
+async def stream(
+    ticks: Sequence[StoredTick | TradeColumns],
+) -> AsyncGenerator[StoredTick | TradeColumns]:
     for tick in ticks:
         yield tick
 
 
-async def keep(archive: Archive, *ticks: StoredTick) -> ArchivedDay:
+async def keep(archive: Archive, *ticks: StoredTick | TradeColumns) -> ArchivedDay:
     return await archive.keep(held(ticks), stream(ticks))
 
 
@@ -75,6 +78,33 @@ class ArchiveContract:
         assert first.checksum != together.checksum
         assert len({first.checksum, together.checksum}) == 2
         assert same != one_off
+
+    async def test_columns_of_trades_make_the_same_day_as_the_ticks(self, archive) -> None:
+        trades = [
+            *(trade(number) for number in range(1, 200)),
+            trade(200, first_match_id=10, last_match_id=14, aggressor=Side.BUY),
+            trade(201, off_book=True, first_match_id=15, last_match_id=15),
+            trade(202, first_match_id=16),
+            trade(203, price=2**62, size=2**62),
+        ]
+        other = structs.replace(ETH, symbol="BTC/USDT")
+        others = [structs.replace(one, instrument=other) for one in trades]
+        of_ticks = await keep(archive, *trades)
+        of_columns = await keep(archive, columns_of(others[:150]), *others[150:170], columns_of(others[170:]))
+        assert structs.replace(of_columns, instrument=ETH, size_bytes=of_ticks.size_bytes) == of_ticks
+        assert await scan(archive, TradeTick, other) == others
+
+    async def test_columns_join_what_is_there_each_trade_once(self, archive) -> None:
+        await keep(archive, *map(trade, (1, 2, 4, 7)))
+        late, again = columns_of([*map(trade, (2, 3, 5))]), columns_of([*map(trade, (5, 7, 9))])
+        day = await keep(archive, late, again)
+        assert (day.rows, await scan(archive, TradeTick)) == (7, [*map(trade, (1, 2, 3, 4, 5, 7, 9))])
+
+    async def test_columns_of_another_precision_are_exact_too(self, archive) -> None:
+        fine = structs.replace(ETH, symbol="PEPE/USDT", price_precision=14, size_precision=0)
+        trades = [trade(number, instrument=fine, price=number * 100, size=number) for number in range(1, 9)]
+        day = await keep(archive, columns_of(trades))
+        assert (day.volume, await scan(archive, TradeTick, fine)) == (36, trades)
 
     async def test_an_error_while_ticks_are_read_leaves_what_was_there(self, archive) -> None:
         await keep(archive, trade(1))

@@ -1,7 +1,7 @@
 """What every `ClosedDays` promises: one test for each sentence of the port."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
 import pytest
@@ -15,8 +15,8 @@ from binance_proxy.application.ports import (
     StoredEvent,
     StoreRejected,
 )
-from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
-from contract.market_store import DAY, ETH, MS, SOL, T0, gap, quote, scan, snapshot, trade
+from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
+from contract.market_store import DAY, ETH, MS, SOL, T0, gap, quote, random_trades, scan, snapshot, trade
 
 FIRST = T0 // DAY
 """The day of `T0`, which is over a second later."""
@@ -131,6 +131,31 @@ class ClosedDaysContract:
         await store.closed_days.archived(days[1], "another")
         assert list(await store.closed_days.unarchived(ALL, there)) == days[2:]
 
+    async def test_the_trades_of_a_day_come_in_order_as_columns(self, store: StoreWithDays) -> None:
+        trades = [
+            trade(1, first_match_id=10, last_match_id=14),
+            trade(2, off_book=True),
+            trade(4, 3, first_match_id=0),
+            trade(3, 4, last_match_id=20, aggressor=Side.BUY),
+            trade(5, 4, price=2**62, size=1),
+            trade(-6, 999, ts_recv=-5),
+        ]
+        others = [trade(7, 1_000), trade(8, -DAY // MS), quote(1), trade(1, instrument=SOL)]
+        await store.append([*reversed(trades), *others])
+        assert await trades_of(store.closed_days, held(6)) == trades
+        assert await trades_of(store.closed_days, held(1, FIRST + 1)) == [trade(7, 1_000)]
+        assert await trades_of(store.closed_days, held(1, FIRST + 2)) == []
+
+    async def test_they_are_those_of_a_scan_also_if_they_were_not_counted(self, store: StoreWithDays) -> None:
+        await store.append(random_trades(5, 2_500, spread_ms=60_000))
+        start = (FIRST + 1) * DAY
+        found = await scan(store, TradeTick, start=start, end=start + DAY)
+        assert len(found) > 2_000
+        assert await trades_of(store.closed_days, held(1, FIRST + 1)) == found
+
+    async def test_trades_of_an_instrument_that_was_never_stored_are_none(self, store: StoreWithDays) -> None:
+        assert await trades_of(store.closed_days, held(1)) == []
+
     async def test_telling_it_twice_changes_nothing(self, store: StoreWithDays) -> None:
         await store.append([trade(1)])
         for _ in range(2):
@@ -175,6 +200,11 @@ class ClosedDaysContract:
             await store.closed_days.unarchived(ALL)
             assert await elsewhere.append([trade(1)]) == 1
             assert await scan(elsewhere, TradeTick) == [trade(1)]
+
+
+async def trades_of(days: ClosedDays, day: HeldDay) -> list[TradeTick]:
+    async with aclosing(days.trades(day)) as parts:
+        return [one for columns in [part async for part in parts] for one in columns.trades()]
 
 
 async def enter(context: AbstractAsyncContextManager[None]) -> None:

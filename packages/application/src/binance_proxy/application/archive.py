@@ -17,6 +17,7 @@ from binance_proxy.application.ports import (
     StoredTick,
     StoreRejected,
 )
+from binance_proxy.application.trade_columns import TradeColumns
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument
@@ -116,18 +117,19 @@ class Archiving:
         self, day: HeldDay, report: ArchiveReport, on_progress: Callable[[ArchiveReport], None]
     ) -> ArchivedDay:
         """Copy a day, with what has come since it was counted: that makes it unarchived again."""
-        start = day.day * DAY_NS
         read = 0
 
-        async def ticks() -> AsyncGenerator[StoredTick]:
+        async def ticks() -> AsyncGenerator[StoredTick | TradeColumns]:
             nonlocal read
-            kind = cast("type[TradeTick]", day.kind)  # any of the three, which no type variable says
-            async with aclosing(self._store.scan(kind, day.instrument, start, start + DAY_NS)) as found:
-                async for tick in found:
-                    yield tick
-                    read += 1
-                    report.rows_done += 1
-                    if read % 50_000 == 0:
+            told = 0
+            async with aclosing(self._read(day)) as found:
+                async for one in found:
+                    yield one
+                    count = len(one) if isinstance(one, TradeColumns) else 1
+                    read += count
+                    report.rows_done += count
+                    if read - told >= 50_000:
+                        told = read
                         on_progress(report)
 
         archived = await self._archive.keep(day, ticks())
@@ -137,6 +139,13 @@ class Archiving:
                 " being changed meanwhile; run it again"
             )
         return archived
+
+    def _read(self, day: HeldDay) -> AsyncGenerator[StoredTick | TradeColumns]:
+        if day.kind is TradeTick:
+            return self._closed.trades(day)
+        kind = cast("type[QuoteTick]", day.kind)  # or snapshots, which no type variable says
+        start = day.day * DAY_NS
+        return self._store.scan(kind, day.instrument, start, start + DAY_NS)
 
     async def _keep_gaps(self, instruments: dict[str, Instrument], report: ArchiveReport) -> None:
         """Copy the gaps too, so that an archive tells its own holes. They stay in the database as well."""

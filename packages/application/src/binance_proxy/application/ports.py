@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
+from binance_proxy.application.trade_columns import TradeColumns
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.errors import BridgeError
 from binance_proxy.domain.gap import Gap
@@ -254,6 +255,16 @@ class ClosedDays(Protocol):
         """
         ...
 
+    def trades(self, held: HeldDay) -> AsyncGenerator[TradeColumns]:
+        """Yield the trades of a day by time and then by id, as a `scan` of it, but many at a time.
+
+        What has come since they were counted is among them. Read it under `contextlib.aclosing`.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        ...
+
     async def archived(self, held: HeldDay, checksum: str) -> None:
         """Learn that an archive has these rows of a day; only days that it has whole are dropped from now on.
 
@@ -300,10 +311,11 @@ class Archive(Protocol):
         """
         ...
 
-    async def keep(self, held: HeldDay, ticks: AsyncGenerator[StoredTick]) -> ArchivedDay:
+    async def keep(self, held: HeldDay, ticks: AsyncGenerator[StoredTick | TradeColumns]) -> ArchivedDay:
         """Keep the ticks of a day, given in order, beside those that are there; return what is there now.
 
-        Each is kept once, however often it is given. The day is written whole, brought to the disk, read
+        Trades may come as columns too, many at once; that changes nothing but the time it takes. Each tick is
+        kept once, however often it is given. The day is written whole, brought to the disk, read
         back, and put in its place in one step: if any of that fails an error is raised, and what was there
         before is there still. Memory does not grow with the day.
 

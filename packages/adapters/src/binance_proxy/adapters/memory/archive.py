@@ -15,6 +15,7 @@ from binance_proxy.application.ports import (
     StoredTick,
     StoreRejected,
 )
+from binance_proxy.application.trade_columns import TradeColumns
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 
@@ -41,15 +42,18 @@ class MemoryArchive(MemoryStore):
                     found += await self._days(one, each)
         return [day for day in found if start < (day.day + 1) * DAY_NS and day.day * DAY_NS < end]
 
-    async def keep(self, held: HeldDay, ticks: AsyncGenerator[StoredTick]) -> ArchivedDay:
+    async def keep(self, held: HeldDay, ticks: AsyncGenerator[StoredTick | TradeColumns]) -> ArchivedDay:
         """Keep the ticks of a day, given in order, beside those that are there; return what is there now.
 
         Raises:
             EventsRejected: The instrument is archived in other units.
             StoreRejected: There is nothing to keep.
         """
+        given: list[StoredTick] = []
         async with aclosing(ticks):
-            await self.append([tick async for tick in ticks])
+            async for part in ticks:
+                given += part.trades() if isinstance(part, TradeColumns) else [part]
+        await self.append(given)
         for day in await self.days(held.instrument, held.kind):
             if day.day == held.day:
                 return day

@@ -1,12 +1,13 @@
 """Which days of a store in memory an archive has."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.application.ports import ArchivedDay, HeldDay, StoredEvent, StoreRejected
+from binance_proxy.application.trade_columns import TradeColumns, columns_of
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
@@ -61,6 +62,18 @@ class MemoryDays:
             if (kind, name, day) not in self._archived or self._archived[kind, name, day][0].rows != rows
         ]
         return sorted(held, key=lambda one: (one.day, KINDS.index(one.kind), one.instrument.name))
+
+    async def trades(self, held: HeldDay) -> AsyncGenerator[TradeColumns]:
+        """Yield the trades of a day by time and then by id, many at a time."""
+        found = [
+            event
+            for event in self._kept.values()
+            if isinstance(event, TradeTick)
+            and (event.instrument.name, event.ts_event // DAY_NS) == (held.instrument.name, held.day)
+        ]
+        found.sort(key=lambda one: (one.ts_event, one.trade_id))
+        for at in range(0, len(found), 1_000):
+            yield columns_of(found[at : at + 1_000])
 
     async def archived(self, held: HeldDay, checksum: str) -> None:
         """Learn that an archive has these rows of a day.

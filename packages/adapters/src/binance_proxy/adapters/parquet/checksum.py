@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 
 from binance_proxy.adapters.parquet.columns import decimal_words
+
+Buffer: TypeAlias = "bytes | pa.Buffer | np.ndarray[Any, Any]"
 
 
 class Checksum:
@@ -32,7 +35,7 @@ class Checksum:
         return f"blake2b:{whole.hexdigest()}"
 
 
-def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, bytes]]:
+def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, Buffer]]:
     """Take a column apart into plain values, whose bytes do not depend on offsets or padding."""
     kind = column.type
     if pa.types.is_list(kind):
@@ -42,10 +45,12 @@ def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, bytes]]:
         for number, inner in enumerate(column.flatten()):
             yield from _leaves(f"{name}.{kind.field(number).name}", inner)
     elif pa.types.is_string(kind):
-        texts = column.to_pylist()
-        yield name, "\n".join([*texts, ""]).encode()
+        lines = compute.binary_join_element_wise(column, "", "\n")
+        _, offsets, texts = lines.buffers()
+        first, *_, behind = np.frombuffer(offsets, np.int32)[lines.offset : lines.offset + len(lines) + 1]
+        yield name, texts[first:behind]
     elif pa.types.is_decimal(kind):
-        yield name, np.ascontiguousarray(decimal_words(column)).tobytes()
+        yield name, np.ascontiguousarray(decimal_words(column))
     else:
         if column.null_count:
             yield f"{name}?", column.is_null().cast(pa.int8()).to_numpy(zero_copy_only=False).tobytes()
@@ -53,4 +58,4 @@ def _leaves(name: str, column: pa.Array) -> Iterator[tuple[str, bytes]]:
         else:
             yield f"{name}?", bytes(len(column))
         ints = column.cast(pa.int8() if pa.types.is_boolean(kind) else pa.int64())
-        yield name, ints.to_numpy(zero_copy_only=False).tobytes()
+        yield name, np.ascontiguousarray(ints.to_numpy(zero_copy_only=False))

@@ -44,6 +44,8 @@ class Columns(Struct, Generic[Kept], frozen=True):
     schema: pa.Schema
     key: Callable[[Kept], tuple[Any, ...]]
     """What the rows are ordered by, and told apart by."""
+    id_column: str | None
+    """The column that the key has behind ``ts_event``; `None` if it has more."""
     rows: int
     """In a row group, which is what is in memory at a time: a snapshot may be twenty thousand numbers."""
     pack: Callable[[Sequence[Kept], Instrument], list[pa.Array]]
@@ -52,7 +54,7 @@ class Columns(Struct, Generic[Kept], frozen=True):
     """Turn a table into events. Raises `EventsRejected` if a value is finer than the instrument's units."""
 
 
-def _decimals(values: Sequence[int], precision: int) -> pa.Array:
+def decimals(values: Sequence[int], precision: int) -> pa.Array:
     """Turn integers in units of ``10**-precision`` into decimals."""
     if precision > DECIMALS:
         values = [_shortened(value, precision) for value in values]
@@ -60,10 +62,14 @@ def _decimals(values: Sequence[int], precision: int) -> pa.Array:
     scale = 10 ** (DECIMALS - precision)
     if values and not 0 <= min(values) <= max(values) <= ONE_WORD // scale:
         return _large_decimals(values, scale)
-    words = np.zeros((len(values), 2), np.int64)
-    words[:, 0] = values
-    words[:, 0] *= scale
-    return pa.Array.from_buffers(DECIMAL, len(values), [None, pa.py_buffer(words)])
+    return decimals_of(np.array(values, np.int64) * scale)
+
+
+def decimals_of(scaled: NDArray[np.int64]) -> pa.Array:
+    """Turn integers in units of an archive, none below zero, into decimals."""
+    words = np.zeros((len(scaled), 2), np.int64)
+    words[:, 0] = scaled
+    return pa.Array.from_buffers(DECIMAL, len(scaled), [None, pa.py_buffer(words)])
 
 
 def _shortened(value: int, precision: int) -> int:
@@ -82,7 +88,7 @@ def _large_decimals(values: Sequence[int], scale: int) -> pa.Array:
     return pa.Array.from_buffers(DECIMAL, len(values), [None, pa.py_buffer(words)])
 
 
-def _integers(column: pa.Array, precision: int) -> list[int]:
+def integers(column: pa.Array, precision: int) -> list[int]:
     """Turn decimals into integers in units of ``10**-precision``."""
     words = decimal_words(column)
     scale = 10 ** max(DECIMALS - precision, 0)
@@ -133,7 +139,7 @@ def _levels(sides: Sequence[Levels], instrument: Instrument) -> pa.Array:
     prices = [price for side in sides for price, _ in side]
     sizes = [size for side in sides for _, size in side]
     levels = pa.StructArray.from_arrays(
-        [_decimals(prices, instrument.price_precision), _decimals(sizes, instrument.size_precision)],
+        [decimals(prices, instrument.price_precision), decimals(sizes, instrument.size_precision)],
         fields=list(LEVELS.value_type),
     )
     return pa.ListArray.from_arrays(pa.array(offsets), levels, type=LEVELS)
@@ -143,8 +149,8 @@ def _sides(column: pa.Array, instrument: Instrument) -> list[Levels]:
     prices, sizes = column.flatten().flatten()
     levels = list(
         zip(
-            _integers(prices, instrument.price_precision),
-            _integers(sizes, instrument.size_precision),
+            integers(prices, instrument.price_precision),
+            integers(sizes, instrument.size_precision),
             strict=True,
         )
     )
@@ -170,8 +176,8 @@ def _pack_trades(trades: Sequence[TradeTick], instrument: Instrument) -> list[pa
     return [
         *_pack_times(trades),
         _int_column([one.trade_id for one in trades]),
-        _decimals([one.price for one in trades], instrument.price_precision),
-        _decimals([one.size for one in trades], instrument.size_precision),
+        decimals([one.price for one in trades], instrument.price_precision),
+        decimals([one.size for one in trades], instrument.size_precision),
         pa.array([one.aggressor for one in trades], pa.string()),
         _int_column([one.first_match_id for one in trades]),
         _int_column([one.last_match_id for one in trades]),
@@ -187,8 +193,8 @@ def _unpack_trades(batch: pa.RecordBatch, instrument: Instrument) -> Iterator[Tr
         _ns(batch["ts_event"]),
         _ns(batch["ts_recv"]),
         batch["trade_id"].to_pylist(),
-        _integers(batch["price"], instrument.price_precision),
-        _integers(batch["size"], instrument.size_precision),
+        integers(batch["price"], instrument.price_precision),
+        integers(batch["size"], instrument.size_precision),
         batch["aggressor"].to_pylist(),
         batch["first_match_id"].to_pylist(),
         batch["last_match_id"].to_pylist(),
@@ -332,6 +338,7 @@ COLUMNS: dict[type[StoredEvent], Columns[Any]] = {
             ]
         ),
         lambda one: (one.ts_event, one.trade_id),
+        "trade_id",
         65_536,
         _pack_trades,
         _unpack_trades,
@@ -347,6 +354,7 @@ COLUMNS: dict[type[StoredEvent], Columns[Any]] = {
             ]
         ),
         lambda one: (one.ts_event, one.last_update_id),
+        "last_update_id",
         8_192,
         _pack_quotes,
         _unpack_quotes,
@@ -355,6 +363,7 @@ COLUMNS: dict[type[StoredEvent], Columns[Any]] = {
         "book_snapshots",
         pa.schema([*TIMES, *_ids("last_update_id"), *_SIDES]),
         lambda one: (one.ts_event, one.last_update_id),
+        "last_update_id",
         32,
         _pack_snapshots,
         _unpack_snapshots,
@@ -372,6 +381,7 @@ COLUMNS: dict[type[StoredEvent], Columns[Any]] = {
             ]
         ),
         lambda one: (one.ts_event, one.first_id, one.stream),
+        None,
         65_536,
         _pack_gaps,
         _unpack_gaps,

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Struct
 
+from binance_proxy.adapters.parquet.batches import matches_and_volume, pack_columns
 from binance_proxy.adapters.parquet.checksum import Checksum
 from binance_proxy.adapters.parquet.columns import COLUMNS, KINDS, Columns
 from binance_proxy.application.ports import StoredEvent, StoreRejected
+from binance_proxy.application.trade_columns import TradeColumns
 from binance_proxy.domain.instrument import Instrument
-from binance_proxy.domain.tick import TradeTick
 
 DAY_NS = 86_400 * 10**9
 FORMAT = 1
@@ -95,22 +96,36 @@ class DayWriter:
             write_page_checksum=True,
         )
         self._checksum = Checksum()
-        self._waiting: list[Any] = []
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = 0
         self._rows = self._matches = self._volume = 0
         self._first: int | None = None
         self._last = 0
 
     def write(self, events: Sequence[Any]) -> None:
         """Add rows, which lie behind all that were added before."""
-        self._waiting += events
-        while len(self._waiting) >= self._columns.rows:
-            self._flush(self._waiting[: self._columns.rows])
-            del self._waiting[: self._columns.rows]
+        for at in range(0, len(events), self._columns.rows):
+            self.add(self.pack(events[at : at + self._columns.rows]))
+
+    def pack(self, part: Sequence[Any] | TradeColumns) -> pa.RecordBatch:
+        """Turn events into rows, at most a row group of them. Raises `EventsRejected` if one does not fit."""
+        if isinstance(part, TradeColumns):
+            arrays = pack_columns(part, self._instrument)
+        else:
+            arrays = self._columns.pack(part, self._instrument)
+        return pa.record_batch(arrays, schema=self._columns.schema)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add rows that were packed, which lie behind all that were added before."""
+        self._waiting.append(batch)
+        self._waiting_rows += len(batch)
+        while self._waiting_rows >= self._columns.rows:
+            self._flush()
 
     def close(self) -> Footer:
         """Write what is left, and the footer."""
-        if self._waiting:
-            self._flush(self._waiting)
+        if self._waiting_rows:
+            self._flush()
         footer = Footer(
             instrument=self._instrument,
             stream=self._columns.name,
@@ -131,17 +146,21 @@ class DayWriter:
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
 
-    def _flush(self, events: Sequence[Any]) -> None:
-        batch = pa.record_batch(self._columns.pack(events, self._instrument), schema=self._columns.schema)
+    def _flush(self) -> None:
+        """Write a row group of what waits."""
+        waiting = self._waiting[0] if len(self._waiting) == 1 else pa.concat_batches(self._waiting)
+        batch, rest = waiting.slice(0, self._columns.rows), waiting.slice(self._columns.rows)
+        self._waiting, self._waiting_rows = [rest] if len(rest) else [], len(rest)
         self._checksum.take(batch)
         self._writer.write_batch(batch, row_group_size=len(batch))
-        self._rows += len(events)
-        self._first = events[0].ts_event if self._first is None else self._first
-        self._last = events[-1].ts_event
-        if isinstance(events[0], TradeTick):
-            counted = [one for one in events if not one.off_book]
-            self._matches += sum(one.matches for one in counted)
-            self._volume += sum(one.size for one in counted)
+        self._rows += len(batch)
+        times = batch["ts_event"].cast(pa.int64())
+        self._first = times[0].as_py() * 1000 if self._first is None else self._first
+        self._last = times[-1].as_py() * 1000
+        if self._columns.name == "trades":
+            matches, volume = matches_and_volume(batch, self._instrument)
+            self._matches += matches
+            self._volume += volume
 
 
 class DayFile:

@@ -35,6 +35,16 @@ class Merge:
         rows.update((self._key(one), one) for one in taken)
         return [rows[at] for at in sorted(rows)]
 
+    def goes_on(self, first: tuple[Any, ...], last: tuple[Any, ...]) -> bool:
+        """Say whether rows lie behind all that were joined before, by their outer keys; then they are too.
+
+        It is for rows of a day of which there are no old ones.
+        """
+        if self._last is not None and first <= self._last:
+            return False
+        self._last = last
+        return True
+
     def _once(
         self, new: Sequence[Any], keys: Sequence[tuple[Any, ...]]
     ) -> tuple[Sequence[Any], Sequence[tuple[Any, ...]]]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from msgspec import structs
 
+from binance_proxy.adapters.parquet.batches import are_rising, keys_of
 from binance_proxy.adapters.parquet.columns import COLUMNS
 from binance_proxy.adapters.parquet.days import (
     DayFile,
@@ -33,6 +34,7 @@ from binance_proxy.application.ports import (
     StoredTick,
     StoreRejected,
 )
+from binance_proxy.application.trade_columns import TradeColumns
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.gap import FORWARD, Gap
 from binance_proxy.domain.instrument import Instrument
@@ -113,7 +115,7 @@ class ParquetStore:
         """
         return await _in_thread(self._days, instrument, kind, range(day_of(start), day_of(end - 1) + 1))
 
-    async def keep(self, held: HeldDay, ticks: AsyncGenerator[StoredTick]) -> ArchivedDay:
+    async def keep(self, held: HeldDay, ticks: AsyncGenerator[StoredTick | TradeColumns]) -> ArchivedDay:
         """Keep the ticks of a day, given in order, beside those that are there; return what is there now.
 
         Raises:
@@ -333,7 +335,8 @@ class _Writing:
                     raise EventsRejected(_other_units(self._before.instrument))
                 old = iter(()) if anew else opened.events(*ALL)
             self._file = place.create(self._path)
-        self._merge = Merge(old, COLUMNS[kind].key)
+        self._columns = COLUMNS[kind]
+        self._merge = Merge(old, self._columns.key)
         self._day = day
         self._writer = DayWriter(self._file, kind, instrument, day)
         self._changed = False
@@ -343,12 +346,31 @@ class _Writing:
         """How many rows there were."""
         return self._before.rows if self._before else 0
 
-    def join(self, events: Sequence[StoredEvent]) -> None:
+    def join(self, part: Sequence[StoredEvent] | TradeColumns) -> None:
         """Write the next rows, which lie behind all that were joined before."""
+        with telling(self._path):
+            if self._joined_whole(part):
+                return
+        events = part.trades() if isinstance(part, TradeColumns) else part
         if not day_of(events[0].ts_event) == day_of(events[-1].ts_event) == self._day:
             raise StoreRejected(f"{self._path}: a tick lies on another day than {day_name(self._day)}")
         with telling(self._path):
             self._writer.write(self._merge.join(events))
+
+    def _joined_whole(self, part: Sequence[StoredEvent] | TradeColumns) -> bool:
+        """Write rows of a day that is new as they are, if their columns are in order; say whether they are."""
+        id_column = self._columns.id_column
+        if self._before is not None or id_column is None or len(part) > self._columns.rows:
+            return False
+        batch = self._writer.pack(part)
+        times, ids = keys_of(batch, id_column)
+        first, last = (int(times[0]) * 1000, int(ids[0])), (int(times[-1]) * 1000, int(ids[-1]))
+        if not day_of(first[0]) == day_of(last[0]) == self._day or not are_rising(times, ids):
+            return False
+        if not self._merge.goes_on(first, last):
+            return False
+        self._writer.add(batch)
+        return True
 
     def finish(self) -> Footer:
         """Write the rest, and read everything back."""
@@ -401,9 +423,18 @@ def _other_units(recorded: Instrument) -> str:
     )
 
 
-async def _parts_of(ticks: AsyncGenerator[StoredTick], rows: int) -> AsyncGenerator[list[StoredTick]]:
+async def _parts_of(
+    ticks: AsyncGenerator[StoredTick | TradeColumns], rows: int
+) -> AsyncGenerator[list[StoredTick] | TradeColumns]:
     part: list[StoredTick] = []
     async for tick in ticks:
+        if isinstance(tick, TradeColumns):
+            if part:
+                yield part
+                part = []
+            if len(tick):
+                yield tick
+            continue
         part.append(tick)
         if len(part) == rows:
             yield part

@@ -1,16 +1,18 @@
 """Which days an archive has whole, by the number of their rows; see decision 0017."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 import asyncpg
 
+from binance_proxy.adapters.timescale.columns import trade_columns
 from binance_proxy.adapters.timescale.errors import port_errors
 from binance_proxy.adapters.timescale.partitions import DAY_US, parts_of
-from binance_proxy.adapters.timescale.registry import instruments_by_id
+from binance_proxy.adapters.timescale.registry import Recorded, instruments_by_id
 from binance_proxy.adapters.timescale.rows import TABLES
 from binance_proxy.adapters.timescale.session import Session
 from binance_proxy.application.ports import ArchivedDay, HeldDay, StoreError, StoreRejected
+from binance_proxy.application.trade_columns import TradeColumns
 
 ARCHIVE_LOCK = 0x6172_6368_6976
 """Key of the advisory lock under which one process at a time archives."""
@@ -177,6 +179,21 @@ class TimescaleDays:
                 known = await connection.fetchval(ARCHIVED, *row)
         if known is None:
             raise StoreRejected(f"{held.instrument.name} is not in this database, and so is no day of it.")
+
+    async def trades(self, held: HeldDay) -> AsyncGenerator[TradeColumns]:
+        """Yield the trades of a day by time and then by id, many at a time.
+
+        Raises:
+            StoreUnavailable: The store is away.
+        """
+        async with self._session.transaction() as connection:
+            instruments = await instruments_by_id(connection)
+        for number, instrument in instruments.items():
+            if instrument.name == held.instrument.name:
+                pages = trade_columns(self._session, Recorded(number, instrument), *_bounds(held.day))
+                async with aclosing(pages):
+                    async for page in pages:
+                        yield page
 
 
 async def _not_there(connection: asyncpg.Connection, there: Sequence[ArchivedDay]) -> list[asyncpg.Record]:
