@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from bench.databases import Database, on_each_server
 from bench.path import available
 from bench.sizes import SIZE
-from bench.ticks import captured
+from bench.ticks import captured, repeated
 from binance_proxy.adapters.parquet.columns import COLUMNS
 from binance_proxy.adapters.parquet.store import ParquetStore, open_parquet
 from binance_proxy.adapters.timescale.store import TimescaleStore, open_timescale
@@ -39,13 +39,13 @@ IN_MEMORY = 1_000_000
 """Of how many the keeping of ticks in memory is timed."""
 PORTION = 40_000
 MIDNIGHT = T0 - T0 % DAY
-UPDATES = 43_200
-"""In the day of the book, one each two seconds."""
-SNAPSHOT_EVERY = 150
+UPDATES = 21_600
+"""In the day of the book, one each four seconds."""
+SNAPSHOT_EVERY = 75
 """Updates: five minutes, as a recording stores them."""
 LEVELS = 500
 """On each side of the book."""
-MOMENTS = 8
+MOMENTS = 4
 
 
 class Took(NamedTuple):
@@ -146,7 +146,8 @@ async def _sizes(database: Database) -> None:
     async with open_timescale(database.url) as store:
         await store.registry.register(instrument)
         print("    bytes of what was captured of BTC/USDT, in the archive, and of those of a plain table")
-        for one, table, ticks in (("trade", "trades", trades), ("quote", "quotes", quotes)):
+        for one, table, found in (("trade", "trades", trades), ("quote", "quotes", quotes)):
+            ticks = repeated(found, 1, MIDNIGHT + DAY // 2)  # within a day
             day = await _keep(_anew(database.folder / "sizes"), ticks)
             await sql.execute(f"TRUNCATE {table}")
             for some in _portions(ticks, 5_000):

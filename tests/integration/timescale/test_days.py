@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import asyncpg
@@ -17,7 +17,7 @@ from binance_proxy.adapters.timescale.rollups import locked
 from binance_proxy.adapters.timescale.store import open_timescale
 from binance_proxy.application.ports import HeldDay, StoreRejected, StoreUnavailable
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
-from contract.market_store import ETH, MS, SOL, quote, scan, snapshot, trade
+from contract.market_store import DAY, ETH, MS, SOL, quote, scan, snapshot, trade
 from integration_kept import Kept, open_kept
 from servers import both
 
@@ -82,6 +82,31 @@ async def unarchived(kept: Kept) -> list[HeldDay]:
 def waits(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what the log says of days that wait."""
     return [record.getMessage() for record in caplog.records if "bridge archive run" in record.getMessage()]
+
+
+async def test_trades_come_page_by_page_each_once(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("binance_proxy.adapters.timescale.columns.PAGE", 10)
+    made = [trade(number, ts_ms=1_000 + number // 7) for number in range(1, 40)]  # many of one time
+    await kept.store.append([*made, *(structs.replace(one, instrument=SOL) for one in made)])
+    for count in (39, 40):  # the last page is full
+        await kept.store.append([trade(40, ts_ms=2_000)][: count - 39])
+        held = HeldDay(kind=TradeTick, instrument=ETH, day=made[0].ts_event // DAY, rows=count)
+        async with aclosing(kept.store.closed_days.trades(held)) as pages:
+            found = [page async for page in pages]
+        assert [len(page) for page in found] == [10, 10, 10, count - 30]
+        assert [one for page in found for one in page.trades()] == await scan(kept.store, TradeTick)
+
+
+async def test_whoever_reads_no_further_leaves_no_statement_behind(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("binance_proxy.adapters.timescale.columns.PAGE", 2)
+    await kept.store.append([trade(number, ts_ms=1_000 + number) for number in range(1, 9)])
+    held = HeldDay(kind=TradeTick, instrument=ETH, day=trade(1, ts_ms=1_000).ts_event // DAY, rows=8)
+    for _ in range(12):  # more often than there are connections
+        async with aclosing(kept.store.closed_days.trades(held)) as pages:
+            assert len(await anext(pages)) == 2
+    assert len(await scan(kept.store, TradeTick)) == 8
 
 
 @pytest.mark.usefixtures("trades")

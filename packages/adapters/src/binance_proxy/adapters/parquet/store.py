@@ -358,7 +358,7 @@ class _Writing:
             self._writer.write(self._merge.join(events))
 
     def _joined_whole(self, part: Sequence[StoredEvent] | TradeColumns) -> bool:
-        """Write rows of a day that is new as they are, if their columns are in order; say whether they are."""
+        """Write rows of a day that is new as they are, if they are in order; return whether they are."""
         id_column = self._columns.id_column
         if self._before is not None or id_column is None or len(part) > self._columns.rows:
             return False
