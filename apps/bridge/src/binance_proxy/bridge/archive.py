@@ -185,9 +185,10 @@ def _day(text: str) -> int:
 
 def _for_people(report: ArchiveReport) -> Iterator[str]:
     for lost in report.lost:
+        which = f"{KIND_NAMES[lost.kind]} of {lost.instrument.name} on {_date(lost.day)}"
         yield (
-            f"[bold red]LOST          {KIND_NAMES[lost.kind]} of {lost.instrument.name} on {_date(lost.day)}: the"
-            " database has dropped them, and they are not in this archive as they were archived[/]"
+            f"[bold red]LOST          {escape(which)}: dropped from the database, and not in this archive as"
+            " they were archived[/]"
         )
     if not report.days:
         yield "archived      nothing: no day that is over is missing in the archive"

@@ -28,8 +28,8 @@ COMMENTS = {
     "COLUMN archived_days.relation": "trades, quotes or book_snapshots.",
     "COLUMN archived_days.instrument_id": "Which instrument; see instruments.",
     "COLUMN archived_days.day": "In UTC.",
-    "COLUMN archived_days.rows": "How many of the rows of this database the archive has; 0 once they were dropped,"
-    " -1 if the archive was found without them.",
+    "COLUMN archived_days.rows": "How many of the rows of this database the archive has; 0 once they were"
+    " dropped, -1 if the archive was found without them.",
     "COLUMN archived_days.checksum": "Of the day as it was archived. Assigned by the archive.",
     "COLUMN archived_days.archived_at": "When it was archived last, by the server''s clock.",
 }
