@@ -11,7 +11,14 @@ from binance_proxy.application.continuity import ANEW_NS
 from binance_proxy.application.missing import is_stand_in, matches_of
 from binance_proxy.domain.errors import TickRejected
 from binance_proxy.domain.instrument import Instrument, Stream
-from binance_proxy.domain.sequence import NUMBERED_BY_ONE, Arrival, IdSequence, KnownIds, covered_ids
+from binance_proxy.domain.sequence import (
+    NUMBERED_BY_ONE,
+    Arrival,
+    IdSequence,
+    KnownIds,
+    covered_ids,
+    is_another_run,
+)
 from binance_proxy.domain.tick import QuoteTick, Tick, TradeTick, check_quote, check_trade
 
 
@@ -116,6 +123,8 @@ class IdAudit:
     def _take(self, tick: Tick) -> None:
         self._settle_suspect(tick)
         last_id = self._ids.last_id
+        if last_id is not None and is_another_run(tick.instrument.venue, last_id, ids_of(tick)[0]):
+            self._begin_anew()
         late_by = tick.ts_event - self._reached_ts
         if last_id is not None and ids_of(tick)[1] <= last_id and late_by > ANEW_NS:
             # Stored twice, or numbered anew: the next tick tells.
@@ -128,9 +137,12 @@ class IdAudit:
         if tick is None:
             return
         if behind is not None and self.numbered_by_one and ids_of(behind)[0] == ids_of(tick)[1] + 1:
-            self._close()
-            self._ids, self.anew = self._fresh(), self.anew + 1
+            self._begin_anew()
         self._number(tick)
+
+    def _begin_anew(self) -> None:
+        self._close()
+        self._ids, self.anew = self._fresh(), self.anew + 1
 
     def _number(self, tick: Tick) -> None:
         first_id, last_id = ids_of(tick)

@@ -8,18 +8,12 @@ from msgspec import Struct
 from binance_proxy.application.missing import matches_of
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.instrument import Instrument, Stream
-from binance_proxy.domain.sequence import NUMBERED_BY_ONE, Arrival, IdSequence, covered_ids
+from binance_proxy.domain.sequence import NUMBERED_BY_ONE, Arrival, IdSequence, covered_ids, is_another_run
 from binance_proxy.domain.tick import Tick, TradeTick
 
 DAY_NS = 86_400 * SECOND_NS
 ANEW_NS = SECOND_NS
 """A tick so much later than all before whose id is none of the next: the venue has begun to number anew."""
-
-
-SIMULATED = "simulated"
-ANOTHER_RUN = 1_000_000
-"""A simulated venue numbers from the time of its start in µs, so each run of it begins so far ahead at least
-of the one before: nothing happened between them."""
 
 
 class IdDay(Struct, gc=False):
@@ -61,7 +55,7 @@ class Covered:
         """By days since 1970; complete after `finish`. Empty if the venue's ids tell nothing."""
         self.tells = stream is Stream.ORDERBOOK or instrument.venue in NUMBERED_BY_ONE
         """Whether a number that lacks says that something is missing."""
-        self._is_simulated = instrument.venue == SIMULATED
+        self._venue = instrument.venue
         self._start, self._end = start, end
         self._ids = IdSequence()
         self._ts = 0
@@ -107,7 +101,7 @@ class Covered:
 
     def _is_anew(self, known: int, first_id: int, last_id: int, ts: int) -> bool:
         """Return whether the venue has begun to number anew."""
-        if self._is_simulated and first_id - known > ANOTHER_RUN:
+        if is_another_run(self._venue, known, first_id):
             return True
         return first_id <= known and ts > self._ts + ANEW_NS and not self._fills(first_id, last_id)
 

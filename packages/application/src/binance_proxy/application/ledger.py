@@ -8,6 +8,7 @@ from binance_proxy.application.ports import MarketStore, Stored
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.ledger import Coverage, Recorded, coverage, ids_of, is_numbered
+from binance_proxy.domain.sequence import is_another_run
 from binance_proxy.domain.tick import QuoteTick, TradeTick
 
 
@@ -17,14 +18,39 @@ async def read_ledger(
     """Return the ledger of a stream, or of a range of time of it: ranges in the order of ids.
 
     Of a range of time it begins and ends with the ticks in it. A gap belongs to it if it lies between two
-    moments of which one is in the range, or the range between them; it is shown as a whole.
+    moments of which one is in the range, or the range between them; it is shown as a whole. Between two runs
+    of a simulated venue there is nothing, so no range either.
 
     Raises:
         StoreUnavailable: The store is away.
     """
-    recorded = await read_recorded(store, instrument, stream, start, end)
-    gaps = await read_gaps(store, instrument, start, end)
-    return coverage(stream, recorded, gaps, numbered=is_numbered(instrument, stream))
+    runs = await _runs(store, instrument, stream, start, end)
+    gaps = [gap for gap in await read_gaps(store, instrument, start, end) if gap.stream is stream]
+    numbered = is_numbered(instrument, stream)
+    found: list[Coverage] = []
+    for run in runs[:-1]:
+        within = [gap for gap in gaps if gap.first_id <= run.last_id]
+        gaps = [gap for gap in gaps if gap.first_id > run.last_id]
+        found += coverage(stream, run, within, numbered=numbered)
+    return [*found, *coverage(stream, runs[-1] if runs else None, gaps, numbered=numbered)]
+
+
+async def _runs(
+    store: MarketStore, instrument: Instrument, stream: Stream, start: int, end: int
+) -> list[Recorded]:
+    """Return what is stored of a range of time, each run of a simulated venue for itself, oldest first."""
+    whole = await read_recorded(store, instrument, stream, start, end)
+    if whole is None:
+        return []
+    ahead = is_another_run(instrument.venue, whole.first_id, whole.last_id)
+    if not ahead or whole.start == whole.end:
+        return [whole]  # there is no room for another run
+    middle = (whole.start + whole.end) // 2 + 1
+    *earlier, left = await _runs(store, instrument, stream, start, middle)
+    right, *later = await _runs(store, instrument, stream, middle, end)
+    if is_another_run(instrument.venue, left.last_id, right.first_id):
+        return [*earlier, left, right, *later]
+    return [*earlier, Recorded(left.first_id, left.start, right.last_id, right.end), *later]
 
 
 async def read_recorded(

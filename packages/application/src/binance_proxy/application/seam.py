@@ -10,6 +10,7 @@ from binance_proxy.application.ports import MarketStore
 from binance_proxy.domain.gap import Gap, GapState, settle
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.ledger import Recorded, is_numbered
+from binance_proxy.domain.sequence import is_another_run
 from binance_proxy.domain.tick import Tick
 
 
@@ -30,7 +31,7 @@ class Seam(Struct, frozen=True):
         if stored is None or tick.ts_event <= stored.end:
             return None
         reached = max([stored.last_id, *(gap.last_id for gap in self.gaps)])
-        if first_id <= reached + 1:
+        if first_id <= reached + 1 or is_another_run(tick.instrument.venue, reached, first_id):
             return None
         return _lost(stream, tick, (reached + 1, first_id - 1), (stored.end, tick.ts_event))
 
@@ -50,7 +51,12 @@ class Seam(Struct, frozen=True):
             if missing != [(gap.first_id, gap.last_id)]:
                 told += settle(gap, missing)
         stored, last_id = self.recorded, came[-1][1]
-        if stored is not None and last_id < stored.first_id - 1 and last.ts_event < stored.start:
+        if (
+            stored is not None
+            and last_id < stored.first_id - 1
+            and last.ts_event < stored.start
+            and not is_another_run(last.instrument.venue, last_id, stored.first_id)
+        ):
             ids = outside(
                 sorted((gap.first_id, gap.last_id) for gap in self.gaps), last_id + 1, stored.first_id - 1
             )

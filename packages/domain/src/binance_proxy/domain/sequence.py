@@ -278,6 +278,17 @@ NUMBERED_BY_ONE = frozenset({"binance", "simulated"})
 """Venues whose trade ids rise by exactly one. Those of others rise somehow, or are no numbers at all."""
 
 
+SIMULATED = "simulated"
+ANOTHER_RUN = 1_000_000
+"""A simulated venue numbers from the time of its start in µs, so each run of it begins so far ahead at least
+of the one before: nothing happened between them."""
+
+
+def is_another_run(venue: str, known: int, first_id: int) -> bool:
+    """Say whether an id so far ahead of a known one is of another run, and no sign of a hole."""
+    return venue == SIMULATED and first_id - known > ANOTHER_RUN
+
+
 class KnownIds:
     """Which of the newest ids have arrived, where a missing number says nothing.
 
