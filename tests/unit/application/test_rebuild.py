@@ -187,3 +187,15 @@ async def test_a_snapshot_behind_a_gap_holds_once_its_time_is_sure():
 async def test_without_a_snapshot_there_is_no_book():
     with pytest.raises(BookUnknown, match="no snapshot"):
         await book_at(await filled(quote(1)), ETH, END_OF_TIME)
+
+
+async def test_a_snapshot_alone_says_nothing_of_a_later_moment():
+    only = snapshot(1)
+    store = await filled(only)
+    sure = only.ts_event + BEHIND_NS
+    assert (await book_at(store, ETH, sure)).last_update_id == only.last_update_id
+    assert (await book_at(store, ETH, END_OF_TIME)).last_update_id == only.last_update_id
+    for ts in (sure + 1, sure + 5 * 86_400_000 * MS):
+        with pytest.raises(BookUnknown, match="is not recorded") as unknown:
+            await book_at(store, ETH, ts)
+        assert unknown.value.since == only.ts_event

@@ -57,16 +57,15 @@ async def book_at(store: MarketStore, instrument: Instrument, ts: int) -> OrderB
     last = await newest(store, QuoteTick, instrument, min(ts + 1, END_OF_TIME))
     following = None if ts >= END_OF_TIME else await oldest(store, QuoteTick, instrument, ts + 1)
     if ts < END_OF_TIME and following is None and last is not None and ts > last.ts_event:
-        raise BookUnknown(
-            f"what became of the book of {instrument.name} behind its newest update is not recorded",
-            since=last.ts_event,
-        )
+        raise _not_recorded(instrument, last.ts_event)
     async with aclosing(_usable(store, instrument, ts, last, following)) as snapshots:
         async for snapshot in snapshots:
             try:
                 book = OrderBook(snapshot)
             except BookStale:
                 continue  # it contradicts itself; an older one may do
+            if last is None and following is None and snapshot.ts_event + BEHIND_NS < ts < END_OF_TIME:
+                raise _not_recorded(instrument, snapshot.ts_event)
             await _go_on(store, book, snapshot, ts)
             await _refuse_gap(store, book, following)
             return book
@@ -200,6 +199,13 @@ async def _broken(store: MarketStore, book: OrderBook, why: str, since: int) -> 
         why if why.startswith(name) else f"{name}: {why}",
         since=since,
         again=await _right_again(store, book.instrument, since, 0),
+    )
+
+
+def _not_recorded(instrument: Instrument, since: int) -> BookUnknown:
+    return BookUnknown(
+        f"what became of the book of {instrument.name} behind what is newest of it is not recorded",
+        since=since,
     )
 
 
