@@ -210,3 +210,18 @@ async def test_a_newcomer_on_the_topic_of_gaps_is_told_of_those_that_lack(store:
     track.publish_gaps()
     told = [(body["first_id"], body["last_id"], body["state"]) for _, body in heard]
     assert told == [(11, 30, "lost"), (33, 34, "open")]
+
+
+async def test_stored_ids_whose_times_run_backwards_show_no_hole_beside_the_next_run(
+    store: MemoryStore,
+) -> None:
+    def at(ms: int, one: int) -> MarketEvent:
+        ts = T0 + ms * MS
+        return TradeTick(
+            instrument=BTC, ts_event=ts, ts_recv=ts, trade_id=one, price=5, size=1, aggressor=Side.BUY
+        )
+
+    await store.append([at(100, 22), at(101, 21), at(102, 23), at(105, 25), at(106, 24)])
+    await play(store, trades(*range(15, 21)))
+    await play(store, [at(110, 26)])
+    assert await ledger(store) == [(15, 26, "complete")]

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Market, Stream
@@ -161,13 +162,36 @@ class TestIds:
 class TestSkipped:
     def test_ids_that_are_skipped_are_holes_with_the_times_around_them(self):
         skipped = Skipped()
-        holes = [skipped.take(trade(number)) for number in (3, 4, 9, 10)]
-        assert holes == [None, None, Absent(5, 8, CoverageState.OPEN, 40, 90), None]
-        assert skipped.holes == [holes[2]]
+        for number in (3, 4, 9, 10):
+            skipped.take(trade(number))
+        assert skipped.holes == [Absent(5, 8, CoverageState.OPEN, 40, 90)]
+
+    def test_what_comes_later_in_time_is_no_hole(self):
+        skipped = Skipped()
+        for number, ts in ((10, 100), (14, 110), (12, 120), (9, 130), (15, 140)):
+            skipped.take(structs.replace(trade(number), ts_event=ts))
+        assert [(one.first_id, one.last_id, one.start, one.end) for one in skipped.holes] == [
+            (11, 11, 100, 110),
+            (13, 13, 100, 110),
+        ]
+
+    def test_ids_that_begin_anew_show_their_own_holes(self):
+        skipped = Skipped()
+        for number, ts in ((100, 0), (102, 1), (3, 2_000_000_000), (5, 2_000_000_001)):
+            skipped.take(structs.replace(trade(number), ts_event=ts))
+        assert [(one.first_id, one.last_id) for one in skipped.holes] == [(101, 101), (4, 4)]
+
+    def test_another_run_of_a_simulated_venue_shows_none(self):
+        skipped, made_up = Skipped(), structs.replace(ETH, venue="simulated")
+        for number in (5, 6, 5_000_000, 5_000_001):
+            skipped.take(structs.replace(trade(number), instrument=made_up))
+        assert skipped.holes == []
 
     def test_ids_that_fall_back_show_none(self):
         skipped = Skipped()
-        assert [skipped.take(trade(number)) for number in (9, 3, 4)] == [None, None, None]
+        for number in (9, 3, 4):
+            skipped.take(trade(number))
+        assert skipped.holes == []
 
 
 class TestAbsent:

@@ -58,7 +58,8 @@ async def trades(
             kept.store, instrument, found[0].ts_event if is_cut else start, end, missing_only=True
         )
     skipped = Skipped()
-    before = [skipped.take(trade) if is_numbered(instrument, Stream.TRADES) else None for trade in found]
+    for trade in found if is_numbered(instrument, Stream.TRADES) else ():
+        skipped.take(trade)
     trade_gaps = [
         gap
         for gap in gaps
@@ -71,7 +72,9 @@ async def trades(
         return
     states = {hole.first_id: hole.state for hole in holes}
     table = table_of("time (UTC)", "trade id", "price", "size", "aggressor")
-    for trade, hole in zip(found, before, strict=True):
+    before = {hole.last_id + 1: hole for hole in skipped.holes}
+    for trade in found:
+        hole = before.get(trade.trade_id)
         if hole is not None:
             ids = str(hole.first_id) if hole.ids == 1 else f"{hole.first_id} to {hole.last_id}"
             missing = f"{count(hole.ids, 'trade')} missing, {states.get(hole.first_id, hole.state)}"

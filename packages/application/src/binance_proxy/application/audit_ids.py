@@ -14,6 +14,7 @@ from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.sequence import (
     NUMBERED_BY_ONE,
     Arrival,
+    EveryId,
     IdSequence,
     KnownIds,
     covered_ids,
@@ -33,12 +34,6 @@ class StoredHole(Struct, frozen=True):
     """``ts_event`` of the tick behind, in ns."""
     ts_recv: int
     """Of the tick behind."""
-
-
-class _AllIds(IdSequence):
-    """An `IdSequence` that forgets no hole: in an audit each has to be told."""
-
-    MAX_HOLES = 2**40
 
 
 class IdAudit:
@@ -167,7 +162,7 @@ class IdAudit:
         self._opened.clear()
 
     def _fresh(self) -> IdSequence | KnownIds:
-        return _AllIds() if self.numbered_by_one else KnownIds()
+        return EveryId() if self.numbered_by_one else KnownIds()
 
     def _fault(self, kind: str, what: str, tick: Tick) -> None:
         first_id, last_id = ids_of(tick)

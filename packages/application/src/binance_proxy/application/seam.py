@@ -1,17 +1,20 @@
 """Where what a run gives joins what earlier runs have stored, of a feed that cannot be asked for the rest."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from binance_proxy.application.covered import ANEW_NS
 from binance_proxy.application.ledger import read_gaps, read_recorded
 from binance_proxy.application.missing import outside
 from binance_proxy.application.ports import MarketStore
 from binance_proxy.domain.gap import Gap, GapState, settle
 from binance_proxy.domain.instrument import Instrument, Stream
-from binance_proxy.domain.ledger import Recorded, is_numbered
+from binance_proxy.domain.ledger import Recorded, ids_of, is_numbered
 from binance_proxy.domain.sequence import is_another_run
-from binance_proxy.domain.tick import Tick
+from binance_proxy.domain.tick import QuoteTick, Tick, TradeTick
 
 
 class Seam(Struct, frozen=True):
@@ -78,6 +81,22 @@ def _lost(stream: Stream, tick: Tick, ids: tuple[int, int], times: tuple[int, in
     )
 
 
+async def _widened(
+    store: MarketStore, instrument: Instrument, stream: Stream, recorded: Recorded
+) -> Recorded:
+    """Return what is recorded with the lowest and the highest id at its ends: times may run backwards."""
+    ids = [(recorded.first_id, recorded.last_id)]
+    for start in (recorded.start, max(recorded.end - ANEW_NS, 0)):
+        ticks: AsyncGenerator[Tick] = (
+            store.scan(TradeTick, instrument, start, start + ANEW_NS + 1)
+            if stream is Stream.TRADES
+            else store.scan(QuoteTick, instrument, start, start + ANEW_NS + 1)
+        )
+        async with aclosing(ticks):
+            ids += [ids_of(tick) async for tick in ticks]
+    return replace(recorded, first_id=min(ids)[0], last_id=max(last_id for _, last_id in ids))
+
+
 async def read_seams(
     store: MarketStore, instrument: Instrument, streams: Iterable[Stream]
 ) -> dict[Stream, Seam]:
@@ -92,5 +111,6 @@ async def read_seams(
         recorded = await read_recorded(store, instrument, stream)
         numbered = is_numbered(instrument, stream)
         if recorded is not None and numbered and recorded.first_id <= recorded.last_id:
+            recorded = await _widened(store, instrument, stream, recorded)
             seams[stream] = Seam(recorded, [gap for gap in gaps if gap.stream is stream])
     return seams

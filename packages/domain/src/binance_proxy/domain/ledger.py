@@ -1,14 +1,24 @@
 """The gap ledger: what is recorded of a stream, range by range, and what of it is missing."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import pairwise
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Stream
-from binance_proxy.domain.sequence import NUMBERED_BY_ONE, covered_ids
+from binance_proxy.domain.sequence import (
+    NUMBERED_BY_ONE,
+    Arrival,
+    EveryId,
+    IdSequence,
+    covered_ids,
+    is_another_run,
+)
 from binance_proxy.domain.tick import Tick, TradeTick
 
 
@@ -199,20 +209,39 @@ def absent(seen: Sequence[Absent], gaps: Iterable[Gap]) -> Sequence[Absent]:
 
 
 class Skipped:
-    """Finds holes in ticks that are read in the order of their time."""
+    """Finds holes in ticks that are read in the order of their time, which need not be that of their ids."""
 
     def __init__(self) -> None:
-        self.holes: list[Absent] = []
-        """What was skipped so far."""
-        self._last_id: int | None = None
+        self._ids: IdSequence = EveryId()
+        self._opened: list[Absent] = []
+        self._of_old: list[Absent] = []
         self._ts_event = 0
 
-    def take(self, tick: Tick) -> Absent | None:
-        """Take the next tick; return the hole before it, if there is one. Ids that fall back show none."""
+    @property
+    def holes(self) -> Sequence[Absent]:
+        """What was skipped so far and did not come after all, by id; of each numbering for itself."""
+        found = list(self._of_old)
+        for first_id, last_id in self._ids.missing:
+            at = bisect_right(self._opened, first_id, key=lambda hole: hole.first_id) - 1
+            found.append(replace(self._opened[at], first_id=first_id, last_id=last_id))
+        return found
+
+    def take(self, tick: Tick) -> None:
+        """Take the next tick. Ids that fall back show no hole."""
         first_id, last_id = ids_of(tick)
-        hole = None
-        if self._last_id is not None and first_id > self._last_id + 1:
-            hole = Absent(self._last_id + 1, first_id - 1, CoverageState.OPEN, self._ts_event, tick.ts_event)
-            self.holes.append(hole)
-        self._last_id, self._ts_event = last_id, tick.ts_event
-        return hole
+        ids = self._ids
+        if ids.first_id is not None and ids.last_id is not None:
+            falls_back = last_id <= ids.last_id and not any(
+                first <= last_id and first_id <= last for first, last in ids.missing
+            )
+            is_later = tick.ts_event > self._ts_event + SECOND_NS  # too much for times that run backwards
+            if (falls_back and is_later) or is_another_run(tick.instrument.venue, ids.last_id, first_id):
+                self._of_old = list(self.holes)
+                self._ids, self._opened = EveryId(), []
+            elif first_id < ids.first_id:
+                return
+        if self._ids.feed(first_id, last_id) is Arrival.SKIPPED and self._ids.opened is not None:
+            hole = self._ids.opened
+            start, end = sorted((self._ts_event, tick.ts_event))
+            self._opened.append(Absent(hole.first_id, hole.last_id, CoverageState.OPEN, start, end))
+        self._ts_event = max(self._ts_event, tick.ts_event)

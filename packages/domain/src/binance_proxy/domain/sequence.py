@@ -274,6 +274,12 @@ class IdSequence:
             del self._missing[: bisect_right(self._missing, oldest.last_id, key=lambda piece: piece[0])]
 
 
+class EveryId(IdSequence):
+    """An `IdSequence` that forgets no hole: where each has to be told."""
+
+    MAX_HOLES = 2**40
+
+
 NUMBERED_BY_ONE = frozenset({"binance", "simulated"})
 """Venues whose trade ids rise by exactly one. Those of others rise somehow, or are no numbers at all."""
 
