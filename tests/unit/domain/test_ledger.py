@@ -204,5 +204,12 @@ class TestAbsent:
         found = absent([], [gap(20, 22, GapState.LOST), gap(1, 3, GapState.REPAIRED)])
         assert [(one.first_id, one.last_id, one.ids) for one in found] == [(20, 22, 3)]
 
+    def test_of_gaps_that_overlap_every_id_is_told_once(self):
+        found = absent([], [gap(10, 20, GapState.LOST), gap(15, 40), gap(39, 45, GapState.LOST)])
+        assert said(found) == [(10, 14, "lost"), (15, 40, "open"), (41, 45, "lost")]
+        found = absent([], [gap(10, 20), gap(12, 14), gap(15, 40), gap(50, 60)])
+        assert said(found) == [(10, 40, "open"), (50, 60, "open")]
+        assert (found[0].start, found[0].end) == (90, 410)
+
     def test_a_gap_that_was_seen_is_told_once(self):
         assert len(absent([Absent(5, 8, CoverageState.OPEN, 40, 90)], [gap(5, 8)])) == 1

@@ -185,7 +185,8 @@ def absent(seen: Sequence[Absent], gaps: Iterable[Gap]) -> Sequence[Absent]:
 
     Args:
         seen: Holes between the ticks that were read.
-        gaps: Known ones that touch the range. Those that are repaired say nothing.
+        gaps: Known ones that touch the range. Those that are repaired say nothing, nor do those of which any
+            was seen to be missing. Where others overlap, open wins over lost.
     """
     gaps = [gap for gap in gaps if gap.state is not GapState.REPAIRED]
     found = []
@@ -201,10 +202,20 @@ def absent(seen: Sequence[Absent], gaps: Iterable[Gap]) -> Sequence[Absent]:
                 hole.end,
             )
         )
-    for gap in gaps:
-        if not any(hole.first_id <= gap.last_id and gap.first_id <= hole.last_id for hole in found):
-            state = CoverageState(gap.state.value)
-            found.append(Absent(gap.first_id, gap.last_id, state, gap.start, gap.end))
+    unseen = [
+        gap
+        for gap in gaps
+        if not any(hole.first_id <= gap.last_id and gap.first_id <= hole.last_id for hole in found)
+    ]
+    for first_id, last_id, around in _pieces(None, sorted(unseen, key=lambda gap: gap.first_id)):
+        if not around:
+            continue
+        top = max(around, key=lambda gap: _BY_WEIGHT.index(gap.state))
+        state, last = CoverageState(top.state.value), found[-1] if found else None
+        if last is not None and last.state is state and last.last_id == first_id - 1:
+            found[-1] = Absent(last.first_id, last_id, state, last.start, max(last.end, top.end))
+        else:
+            found.append(Absent(first_id, last_id, state, top.start, top.end))
     return sorted(found, key=lambda hole: (hole.first_id, hole.last_id))
 
 
