@@ -153,7 +153,7 @@ async def _sizes(database: Database) -> None:
             for some in _portions(ticks, 5_000):
                 await store.append(some)
             of_table = "SELECT hypertable_size($1::text::regclass)" if database.has_timescale else SIZE
-            in_table = await sql.fetchval(of_table, table) / len(ticks)
+            in_table = float(await sql.fetchval(of_table, table)) / len(ticks)
             in_file = day.size_bytes / len(ticks)
             print(f"      a {one}  {in_file:5.1f} bytes, {in_file / in_table:.2f}")
     await sql.close()
