@@ -164,3 +164,22 @@ def test_an_archive_answers_beside_a_new_database(tmp_path):
         assert new(command, "BTC/USDT", *options) == there
         assert there
     assert "was never recorded here" in new("trades", "NOPE/USDT", status=1)
+
+
+def test_a_recording_knows_what_is_in_the_archive_alone(tmp_path):
+    """Two sessions with a hole between them, of which the first is archived and dropped before the second."""
+    frames = captured.session(900)
+    first, second = (
+        captured.write(tmp_path / name, part)
+        for name, part in (("a.gz", frames[:400]), ("b.gz", frames[500:]))
+    )
+    bridge = Bridge(tmp_path / "var", *capture_options(first))
+    bridge("run")
+    bridge("archive", "run")
+    dropped(bridge)
+    again = Bridge(tmp_path / "var", *capture_options(first))
+    again("run")
+    assert again.ask("gaps", "BTC/USDT") == [], "what is archived is no hole"
+    Bridge(tmp_path / "var", *capture_options(second))("run")
+    gaps = again.ask("gaps", "BTC/USDT")
+    assert {(gap["stream"], gap["state"]) for gap in gaps} == {("trades", "lost"), ("orderbook", "lost")}

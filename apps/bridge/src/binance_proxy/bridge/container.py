@@ -86,6 +86,8 @@ class Kept(NamedTuple):
     """The days of the database, if there is one."""
     archive: Archive | None = None
     """The archive, if the store reads one too."""
+    past: MarketStore | None = None
+    """Database and archive read as one, if the store is the database alone."""
 
 
 def server_kind(url: str) -> str:
@@ -179,7 +181,11 @@ async def open_database(
         spooled = SpooledStore(store, file, settings)
         await stack.enter_async_context(spooled.running())
         where = kind_of(opened.where, store.timescaledb)
-        yield Kept(spooled, store.registry, store.registry, where, spooled)
+        past: MarketStore | None = None
+        if is_archived(archive):
+            days = open_archive(archive)
+            past = LongTermStore(spooled, days, days)
+        yield Kept(spooled, store.registry, store.registry, where, spooled, past=past)
 
 
 def open_memory() -> AbstractAsyncContextManager[Kept]:

@@ -97,6 +97,7 @@ async def _open(config: Config, stack: AsyncExitStack) -> Recording:
             settings=config.record,
             publish_snapshot_s=config.publish.snapshot_interval_s,
             spool=kept.spool,
+            past=kept.past,
         )
         found = await _patient(recording.prepare, FeedUnavailable, "the exchange")()
         if not found and config.feed.use == "capture":

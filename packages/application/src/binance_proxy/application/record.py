@@ -7,8 +7,9 @@ that a slow store does not slow publishing.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from typing import TypeVar
 
 from binance_proxy.application.dropped import DroppedRange
 from binance_proxy.application.follow import Following
@@ -22,11 +23,12 @@ from binance_proxy.application.ports import (
     PairRegistry,
     Publisher,
     Spool,
+    StoreError,
 )
 from binance_proxy.application.repair import Repair, RepairSettings
 from binance_proxy.application.report import Report
-from binance_proxy.application.resume import read_ending, resume, stored_aggregated
-from binance_proxy.application.seam import read_seams
+from binance_proxy.application.resume import Ending, read_ending, resume, stored_aggregated
+from binance_proxy.application.seam import Seam, read_seams
 from binance_proxy.application.track import Plan, Track
 from binance_proxy.domain.candle import SECOND_NS, Timeframe
 from binance_proxy.domain.gap import Gap
@@ -34,6 +36,8 @@ from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.tick import BadFrame, Disconnect, MarketEvent, QuoteTick, TradeTick
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 TURN = 128
 """Events after which other tasks get a turn, however fast the feed is."""
@@ -58,8 +62,12 @@ class Recording:
         history: ExchangeHistory | None = None,
         repair: RepairSettings | None = None,
         spool: Spool | None = None,
+        past: MarketStore | None = None,
     ) -> None:
         """Take the ports; nothing is read before `run`.
+
+        Where the store drops what is archived, ``past`` is what reads both: how earlier runs have ended is
+        looked for there.
 
         With a ``history`` the recording goes on where the last one ended: what was missed since, and every
         hole in the trades, is fetched as ``repair`` says. Where the store has a ``spool``, events of which it
@@ -68,6 +76,7 @@ class Recording:
         self.report = Report()
         self._feed = feed
         self._store = store
+        self._past = past
         self._publisher = publisher
         self._clock = clock
         self._settings = settings
@@ -127,9 +136,14 @@ class Recording:
     async def _begin(self, instrument: Instrument, streams: frozenset[Stream]) -> None:
         """Begin a track behind what is stored. With a history it goes on there, and takes up open gaps."""
         repair = self._repair
-        ending = await read_ending(self._store, instrument, self._timeframes) if repair else None
-        # A live feed gives single trades, and goes on behind the last match that is stored.
-        aggregated = False if repair else await stored_aggregated(self._store, instrument)
+        ending: Ending | None = None
+        seams: Mapping[Stream, Seam] = {}
+        aggregated: bool | None = False  # a live feed gives single trades, and goes on behind the last match
+        if repair:
+            ending = await self._look_back(lambda store: read_ending(store, instrument, self._timeframes))
+        else:
+            aggregated = await self._look_back(lambda store: stored_aggregated(store, instrument))
+            seams = await self._look_back(lambda store: read_seams(store, instrument, Stream))
         plan = Plan(
             streams=streams,
             timeframes=self._timeframes,
@@ -138,7 +152,7 @@ class Recording:
             store_snapshot_s=self._settings.snapshot_interval_s,
             aggregated=aggregated,
             goes_on=repair is not None,
-            seams={} if repair else await read_seams(self._store, instrument, Stream),
+            seams=seams,
         )
 
         def want(gap: Gap) -> None:
@@ -158,6 +172,15 @@ class Recording:
         if repair and ending:
             for gap in resume(track, ending):
                 want(gap)
+
+    async def _look_back(self, read: Callable[[MarketStore], Awaitable[Result]]) -> Result:
+        """Read how earlier runs have ended, from where that is known best."""
+        if self._past is not None:
+            try:
+                return await read(self._past)
+            except StoreError as error:
+                log.warning("earlier runs are looked for in the database alone: %s", error)
+        return await read(self._store)
 
     async def run(self, stop: asyncio.Event) -> Report:
         """Record until the feed ends or ``stop`` is set; then store what is still on its way.
