@@ -16,7 +16,7 @@ from binance_proxy.application.audit_candles import PRINTED, TheirCandle, TheirC
 from binance_proxy.application.certificate import Certificate, Fault
 from binance_proxy.application.ports import HistoryUnavailable, StoredEvent
 from binance_proxy.application.verify import NothingToVerify, Verification
-from binance_proxy.domain.candle import Timeframe
+from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Market, Stream
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
@@ -216,6 +216,33 @@ async def test_what_cannot_be_true_and_what_is_there_twice_is_named(world):
     for check, trade in (("trade values", wrong), ("trade ids", twice), ("trade ids", near)):
         assert (check, trade.trade_id, trade.trade_id) in found
     assert not [one for one in certificate.faults if "missing" in one.what]
+
+
+@pytest.mark.parametrize("name", ["closed", "complete"])
+async def test_a_candle_that_the_store_calls_otherwise_than_its_trades_do_is_named(world, name):
+    class Wrong(MemoryStore):
+        async def candles(self, *asked) -> Sequence[Candle]:
+            found = list(await super().candles(*asked))
+            if len(found) > 2:
+                found[1] = replace(found[1], **{name: not getattr(found[1], name)})
+            return found
+
+    store = Wrong()
+    await store.append(world.events)
+    certificate = await verify(store, world)
+    found = [one for one in certificate.faults if one.check == "candles 1m"]
+    assert len(found) == 1
+    assert f"stored {name} " in found[0].what
+
+
+async def test_a_range_from_the_midst_of_a_recording_holds_too(world):
+    store = await untouched(world)
+    trades = world.of(TradeTick)
+    end = MINUTE.period(trades[-1].ts_event)[0]
+    start = MINUTE.back(end, 2)
+    certificate = await Verification(store, fillable=False).run(world.instrument, start, end, lambda *_: None)
+    (candles,) = [one for one in certificate.checks if one.name == "candles 1m"]
+    assert (candles.compared, candles.faults) == (2, 0)
 
 
 async def test_bids_and_asks_that_cross_are_named(world):

@@ -67,15 +67,30 @@ class CandleAudit:
         self._end = timeframe.period(end)[0]
         self._folded: list[Candle] = []
         self._first_trade: int | None = None
+        self._unpreceded: int | None = None
+        """Where the first of all periods starts, if no trade before it is stored."""
+        self._highest_id: int | None = None
+        self._rises = True
 
     @property
     def is_empty(self) -> bool:
         """Whether no whole period lies in the range."""
         return self._reached >= self._end
 
+    def begin(self, before: TradeTick | None) -> None:
+        """Take the trade before the range: its id says whether the first candle is complete."""
+        if before is not None:
+            self._highest_id = before.trade_id
+            self._fold.precede(before)
+
     def feed(self, trade: TradeTick) -> bool:
         """Take a trade; return whether it is time to `compare`."""
         self._first_trade = self._first_trade or trade.ts_event
+        if self._highest_id is None:
+            self._unpreceded = self._timeframe.period(trade.ts_event)[0]
+        elif trade.trade_id < self._highest_id:
+            self._rises = False
+        self._highest_id = max(self._highest_id or 0, trade.trade_id)
         self._folded += self._fold.feed(trade)
         return len(self._folded) >= PAGE
 
@@ -83,8 +98,9 @@ class CandleAudit:
         """Compare the candles that have closed."""
         await self._compare(findings, self._folded[-1].end if self._folded else self._reached)
 
-    async def finish(self, findings: Findings) -> None:
-        """Compare the rest."""
+    async def finish(self, findings: Findings, following: TradeTick | None) -> None:
+        """Take the trade behind the range, and compare the rest."""
+        self._folded += () if following is None else self._fold.feed(following)
         newest = self._fold.current()
         self._folded += [newest] if newest is not None else []
         await self._compare(findings, self._end)
@@ -103,10 +119,21 @@ class CandleAudit:
                 findings.cannot(self._check, "the trades of the candle are not stored", at, one.end)
                 continue
             findings.compared(self._check, 1, "candles")
-            wrong = _different(one, other, FIELDS)
+            wrong = _different(one, other, self._fields(other))
             if wrong:
                 what = f"stored {_shown(one, wrong)}, its trades make {_shown(other, wrong)}"
                 findings.fault(Fault(check=self._check, what=what, start=at))
+
+    def _fields(self, folded: Candle | None) -> Sequence[str]:
+        """Return what is known of a candle here as it is in the store.
+
+        The newest one may be closed by a trade that is not read here. What is complete need not be the same
+        where ids do not rise with time, nor where what came before was dropped.
+        """
+        if folded is None or not folded.closed:
+            return FIELDS
+        is_known = self._rises and folded.start != self._unpreceded
+        return (*FIELDS, "closed", "complete") if is_known else (*FIELDS, "closed")
 
 
 async def compare_theirs(

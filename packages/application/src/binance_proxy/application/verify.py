@@ -104,7 +104,10 @@ class Verification:
     ) -> list[StoredHole]:
         folds = [CandleAudit(self._store, instrument, Timeframe(name), start, end) for name in TIMEFRAMES]
         folds = [fold for fold in folds if not fold.is_empty]
-        audit.begin(await newest(self._store, TradeTick, instrument, start))
+        before = await newest(self._store, TradeTick, instrument, start)
+        audit.begin(before)
+        for fold in folds:
+            fold.begin(before)
         count = 0
         async with aclosing(self._store.scan(TradeTick, instrument, start, end)) as trades:
             async for trade in trades:
@@ -115,9 +118,10 @@ class Verification:
                 count += 1
                 if count % STEP == 0:
                     on_progress("trades", count, trade.ts_event)
-        holes = audit.finish(await oldest(self._store, TradeTick, instrument, end))
+        following = await oldest(self._store, TradeTick, instrument, end)
+        holes = audit.finish(following)
         for fold in folds:
-            await fold.finish(findings)
+            await fold.finish(findings, following)
         if not folds:
             findings.cannot("candles", "no whole minute lies in the range")
         return holes
