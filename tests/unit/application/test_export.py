@@ -91,19 +91,21 @@ async def test_a_book_that_was_stale_before_the_range_does_not_begin_it():
 
 
 async def test_once_a_range_has_begun_nothing_is_left_out_for_an_earlier_time():
-    late, before, behind = snapshot(4, 6), quote(5, 6, 3), quote(7, 7, 7)
-    ticks = [snapshot(1), quote(3, 3, 1), quote(4, 4, 2), late, before, behind]
+    late, before, behind = snapshot(4, 6), quote(5, 6, 3), quote(9, 9, 7)
+    ticks = [snapshot(1), quote(3, 3, 1), quote(4, 4, 2), late, before, quote(8, 8, 4), behind]
     events, tally = await read(in_step, ticks, MIDNIGHT + 5 * MS)
-    assert events == [late, before, behind]
-    assert tally.quotes == 2
+    assert events[:2] == [late, before]
+    assert [type(event) for event in events[2:]] == [StaleBook]
+    assert (tally.quotes, tally.stale) == (1, 1)
 
 
-async def test_a_book_that_falls_out_of_step_says_so_whatever_the_time():
-    late, before, behind = snapshot(4, 6), quote(6, 6, 3), quote(7, 7, 7)
-    ticks = [snapshot(1), quote(3, 3, 1), late, before, behind]
-    events, tally = await read(in_step, ticks, MIDNIGHT + 5 * MS)
-    assert [type(event) for event in events] == [BookSnapshot, StaleBook]
-    assert tally.stale == 1
+async def test_a_range_begins_with_the_book_also_if_the_snapshot_of_before_came_late():
+    late, start = snapshot(4, 3_500), MIDNIGHT + 5_000 * MS
+    ticks = [*(quote(number, number, number) for number in range(1, 9)), late, quote(9, 9, 6_000)]
+    events, tally = await read(in_step, ticks, start)
+    assert [event.last_update_id for event in events] == [8, 9]
+    assert (type(events[0]), events[0].ts_event) == (BookSnapshot, start)
+    assert (tally.quotes, tally.without_book) == (1, 0)
 
 
 async def test_a_venue_that_numbers_anew_begins_another_book():

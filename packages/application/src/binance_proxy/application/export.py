@@ -7,7 +7,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from binance_proxy.application.covered import ANEW_NS, Covered
+from binance_proxy.application.ends import newest
 from binance_proxy.application.ports import BookEvent, MarketStore, StoredTick
+from binance_proxy.application.rebuild import BookUnknown, book_at
 from binance_proxy.application.stats import with_ends
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.order_book import OrderBook
@@ -84,25 +86,37 @@ async def book_from(
     store: MarketStore, instrument: Instrument, start: int, end: int, tally: Tally
 ) -> AsyncGenerator[BookEvent]:
     """Yield the book of a range, as `in_step` does."""
+    first = await _book_before(store, instrument, start)
     begin = start
-    async with aclosing(store.scan(BookSnapshot, instrument, 0, start, newest_first=True)) as earlier:
-        async for snapshot in earlier:
-            begin = snapshot.ts_event
-            break
+    if first is None:  # what is stored from before may lead into the range nevertheless
+        earlier = await newest(store, BookSnapshot, instrument, start)
+        begin = start if earlier is None else earlier.ts_event
     before: OrderBook | None = None
     has_begun = False  # ids rule, not times: what follows is due, even if its time is before the start
-    async with aclosing(_stepped(store, instrument, begin, end, start, tally)) as events:
+    async with aclosing(_stepped(store, instrument, begin, end, start, tally, first)) as events:
         async for event in events:
             if event.ts_event < start and not has_begun:
                 before = _applied(before, event)
                 continue
             if before is not None:
-                yield replace(before.snapshot(), ts_event=start, ts_recv=max(start, before.ts_recv))
+                yield _from(start, before)
                 before = None
             has_begun = True
             yield event
     if before is not None:
-        yield replace(before.snapshot(), ts_event=start, ts_recv=max(start, before.ts_recv))
+        yield _from(start, before)
+
+
+async def _book_before(store: MarketStore, instrument: Instrument, start: int) -> BookSnapshot | None:
+    """Return the book that a range begins with; `None` if it is not known."""
+    try:
+        return _from(start, await book_at(store, instrument, start - 1)) if start else None
+    except BookUnknown:
+        return None
+
+
+def _from(start: int, book: OrderBook) -> BookSnapshot:
+    return replace(book.snapshot(), ts_event=start, ts_recv=max(start, book.ts_recv))
 
 
 def _applied(book: OrderBook | None, event: BookEvent) -> OrderBook | None:
@@ -115,10 +129,19 @@ def _applied(book: OrderBook | None, event: BookEvent) -> OrderBook | None:
 
 
 async def _stepped(
-    store: MarketStore, instrument: Instrument, begin: int, end: int, start: int, tally: Tally
+    store: MarketStore,
+    instrument: Instrument,
+    begin: int,
+    end: int,
+    start: int,
+    tally: Tally,
+    first: BookSnapshot | None,
 ) -> AsyncGenerator[BookEvent]:
     """Bring updates and snapshots into one order, that of their ids, and leave out what is not in step."""
     steps = _Steps(instrument)
+    if first is not None:
+        for event in steps.snapshot(first):
+            yield event
     covered = Covered(instrument, Stream.ORDERBOOK, start, end)
     async with (
         aclosing(store.scan(BookSnapshot, instrument, begin, end)) as snapshots,
