@@ -33,7 +33,7 @@ from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
 from contract.market_store import DAY, ETH, T0
 
 ROWS = 1_000_000
-"""How many trades the day has; `--rows 10000000` takes some ten minutes a server."""
+"""How many trades the day has; `--rows 10000000` for a busy one."""
 ROUNDS = 3
 IN_MEMORY = 1_000_000
 """Of how many the keeping of ticks in memory is timed."""
