@@ -27,8 +27,8 @@ def test_a_run_with_nothing_to_record_waits_for_a_pair(tmp_path):
     bridge("migrate")
     bridge.query("update tracked_pairs set enabled = false")
     with subscribed(bridge) as heard, running(bridge, tmp_path / "log") as log:
-        eventually(lambda: "nothing yet" in log.read_text(), "it says that nothing is tracked")
-        assert "pairs add BTC/USDT" in log.read_text()
+        eventually(lambda: "pairs add BTC/USDT" in log.read_text(), "it says what to do")
+        assert "nothing yet" in log.read_text()
         bridge("pairs", "add", "BTC/USDT")
         eventually(lambda: has(heard, "trade", "BTC/USDT"), "a trade of the first pair")
         assert not has(heard, "trade", "ETH/USDT")
