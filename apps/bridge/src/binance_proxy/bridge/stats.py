@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from binance_proxy.application.covered import DAY_NS, IdDay
+from binance_proxy.application.covered import IdDay
 from binance_proxy.application.ends import newest
 from binance_proxy.application.ports import ExportError, MarketStore
 from binance_proxy.application.stats import DayStats
@@ -17,6 +17,7 @@ from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.page import page
 from binance_proxy.bridge.questions import Pick, instrument_of, open_kept, table_of
 from binance_proxy.bridge.terminal import err, out, print_json, size, utc
+from binance_proxy.domain.candle import DAY_NS
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 

@@ -18,14 +18,12 @@ from binance_proxy.application.ports import (
     StoreRejected,
 )
 from binance_proxy.application.trade_columns import TradeColumns
-from binance_proxy.domain.candle import SECOND_NS
+from binance_proxy.domain.candle import DAY_NS
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 
 log = logging.getLogger(__name__)
-
-DAY_NS = 86_400 * SECOND_NS
 
 
 class Refused(Struct, frozen=True):

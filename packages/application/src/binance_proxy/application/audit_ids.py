@@ -8,19 +8,18 @@ from msgspec import Struct
 
 from binance_proxy.application.certificate import Fault, Findings, Span
 from binance_proxy.application.continuity import ANEW_NS
-from binance_proxy.application.missing import is_stand_in, matches_of
 from binance_proxy.domain.errors import TickRejected
 from binance_proxy.domain.instrument import Instrument, Stream
+from binance_proxy.domain.ledger import ids_of
 from binance_proxy.domain.sequence import (
     NUMBERED_BY_ONE,
     Arrival,
     EveryId,
     IdSequence,
     KnownIds,
-    covered_ids,
     is_another_run,
 )
-from binance_proxy.domain.tick import QuoteTick, Tick, TradeTick, check_quote, check_trade
+from binance_proxy.domain.tick import Tick, TradeTick, check_quote, check_trade
 
 
 class StoredHole(Struct, frozen=True):
@@ -175,13 +174,6 @@ class IdAudit:
                 start=tick.ts_event,
             )
         )
-
-
-def ids_of(tick: Tick) -> tuple[int, int]:
-    """Return the ids that a tick accounts for, both ends included."""
-    if isinstance(tick, QuoteTick):
-        return covered_ids(tick)
-    return matches_of(tick) if is_stand_in(tick) else (tick.trade_id, tick.trade_id)
 
 
 def _values(tick: Tick) -> tuple[object, ...]:

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from binance_proxy.application.missing import matches_of
-from binance_proxy.domain.candle import SECOND_NS
+from binance_proxy.domain.candle import DAY_NS, SECOND_NS
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.sequence import NUMBERED_BY_ONE, Arrival, IdSequence, covered_ids, is_another_run
 from binance_proxy.domain.tick import Tick, TradeTick
 
-DAY_NS = 86_400 * SECOND_NS
 ANEW_NS = SECOND_NS
 """A tick so much later than all before whose id is none of the next: the venue has begun to number anew."""
 

@@ -16,12 +16,10 @@ from binance_proxy.application.ports import (
     StoredEvent,
     StoreRejected,
 )
-from binance_proxy.domain.candle import SECOND_NS, Candle, Timeframe
+from binance_proxy.domain.candle import DAY_NS, Candle, Timeframe
 from binance_proxy.domain.gap import FORWARD, Gap
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import TradeTick
-
-DAY_NS = 86_400 * SECOND_NS
 
 
 class LongTermStore:

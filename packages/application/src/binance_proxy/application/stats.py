@@ -6,9 +6,10 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from binance_proxy.application.covered import DAY_NS, Covered, IdDay
+from binance_proxy.application.covered import Covered, IdDay
 from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.ports import ArchivedDay, MarketStore, StoredTick
+from binance_proxy.domain.candle import DAY_NS
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 

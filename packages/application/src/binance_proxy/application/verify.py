@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from binance_proxy.application.audit_book import BookAudit
 from binance_proxy.application.audit_candles import CandleAudit, Recorded, TheirCandles, compare_theirs
-from binance_proxy.application.audit_ids import IdAudit, StoredHole, ids_of
+from binance_proxy.application.audit_ids import IdAudit, StoredHole
 from binance_proxy.application.certificate import Certificate, Fault, Findings
 from binance_proxy.application.ends import END_OF_TIME, newest, oldest
 from binance_proxy.application.missing import outside
@@ -15,6 +15,7 @@ from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.errors import BridgeError
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Stream
+from binance_proxy.domain.ledger import ids_of
 from binance_proxy.domain.order_book import OrderBook
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Tick, TradeTick
 

@@ -12,14 +12,15 @@ from binance_proxy.domain.succession import Key, Succession
 from binance_proxy.domain.tick import Event, TradeTick
 
 SECOND_NS = 1_000_000_000
+DAY_NS = 86_400 * SECOND_NS
 _UNITS_NS = {
     "s": SECOND_NS,
     "m": 60 * SECOND_NS,
     "h": 3_600 * SECOND_NS,
-    "d": 86_400 * SECOND_NS,
-    "w": 7 * 86_400 * SECOND_NS,
+    "d": DAY_NS,
+    "w": 7 * DAY_NS,
 }
-_MONDAY_NS = 4 * 86_400 * SECOND_NS  # the epoch was a Thursday; weeks begin on Mondays
+_MONDAY_NS = 4 * DAY_NS  # the epoch was a Thursday; weeks begin on Mondays
 _MOST_MONTHS = 1_200
 _BEFORE_ALL = -(2**63)
 _TIMEFRAME = re.compile(r"([1-9][0-9]{0,3})(mo|[smhdw])")

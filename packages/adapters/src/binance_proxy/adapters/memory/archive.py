@@ -16,10 +16,10 @@ from binance_proxy.application.ports import (
     StoreRejected,
 )
 from binance_proxy.application.trade_columns import TradeColumns
+from binance_proxy.domain.candle import DAY_NS
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 
-DAY_NS = 86_400 * 10**9
 KINDS: tuple[type[StoredTick], ...] = (TradeTick, QuoteTick, BookSnapshot)
 
 

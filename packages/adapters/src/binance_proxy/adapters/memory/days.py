@@ -8,11 +8,11 @@ from typing import Any
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.application.ports import ArchivedDay, HeldDay, StoredEvent, StoreRejected
 from binance_proxy.application.trade_columns import TradeColumns, columns_of
+from binance_proxy.domain.candle import DAY_NS
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 
-DAY_NS = 86_400 * 1_000_000_000
 KINDS = (TradeTick, QuoteTick, BookSnapshot)
 
 

@@ -16,9 +16,9 @@ from binance_proxy.adapters.parquet.checksum import Checksum
 from binance_proxy.adapters.parquet.columns import COLUMNS, KINDS, Columns
 from binance_proxy.application.ports import StoredEvent, StoreRejected
 from binance_proxy.application.trade_columns import TradeColumns
+from binance_proxy.domain.candle import DAY_NS
 from binance_proxy.domain.instrument import Instrument
 
-DAY_NS = 86_400 * 10**9
 FORMAT = 1
 FOOTER = b"binance_proxy"
 FILE = "ticks.parquet"
