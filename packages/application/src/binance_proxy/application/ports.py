@@ -5,7 +5,7 @@ which each adapter passes. An adapter raises the errors of its port and no other
 own.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -526,6 +526,121 @@ class Publisher(Protocol):
 
     def newcomers(self) -> frozenset[str]:
         """Return the topic prefixes that were subscribed to since the last call."""
+        ...
+
+
+class Recalled(Struct, frozen=True, kw_only=True):
+    """What a `Publisher` remembers of a topic."""
+
+    epoch: str
+    """Id of this run of the publisher."""
+    sequence: int
+    """Of the newest message of the topic; 0 if there was none."""
+    messages: Sequence[dict[str, object]] | None
+    """The bodies as they were published, oldest first, decoded; `None` if some of them are gone."""
+
+
+class LiveError(BridgeError):
+    """A `Live` recording could not do what was asked."""
+
+
+class LiveUnavailable(LiveError):
+    """The recording does not answer for now. Trying again may help."""
+
+
+class LiveBook(Struct, frozen=True, kw_only=True):
+    """A book as it is at the moment, and where its topic is."""
+
+    book: BookSnapshot
+    """All of it, or the best levels."""
+    epoch: str
+    sequence: int
+    """Of the newest message on the book's topic: every message up to it is in the book, none behind it is."""
+
+
+class CaughtUp(Struct, frozen=True, kw_only=True):
+    """How far the store is."""
+
+    stored: bool
+    """Whether everything that was recorded before is in the store now."""
+    fetched: int = 0
+    """Trades that the venue gave."""
+    not_fetched: str | None = None
+    """Why nothing, or not everything, could be fetched."""
+
+
+class Live(Protocol):
+    """A recording that goes on, as those see it who answer questions."""
+
+    async def book(self, instrument: Instrument, levels: int | None = None) -> LiveBook:
+        """Return the book as it is, with the best so many levels of each side.
+
+        Raises:
+            BookStale: The book is out of step, or the instrument is not recorded. The message says which.
+            LiveUnavailable: The recording does not answer.
+        """
+        ...
+
+    async def since(self, topic: str, epoch: str, sequence: int) -> Recalled:
+        """Return what was published on a topic behind a sequence of a run, at most `RECALLED` messages.
+
+        `Recalled.messages` is `None` if it was another run, or some of them are kept no more.
+
+        Raises:
+            LiveUnavailable: The recording does not answer.
+        """
+        ...
+
+    async def status(self) -> dict[str, object]:
+        """Return how the recording is, as ``bridge.status`` tells it.
+
+        Raises:
+            LiveUnavailable: The recording does not answer.
+        """
+        ...
+
+    async def catch_up(
+        self, instrument: Instrument, fetch: tuple[int, int] | None = None, *, limit_s: float
+    ) -> CaughtUp:
+        """Wait until everything that was recorded so far is in the store, but no longer than ``limit_s``.
+
+        With ``fetch``, a range of ``ts_event``, the trades of it that are not stored are fetched from the
+        venue and stored as well. Many who ask for the same at once are answered by one fetch.
+
+        Raises:
+            LiveUnavailable: The recording does not answer.
+        """
+        ...
+
+
+RECALLED = 1_000
+"""Messages that `Live.since` returns at most; the next ones are asked for behind the last of them."""
+
+
+class Cache(Protocol):
+    """Bytes that were worked out, kept for a while, for all processes of a bridge.
+
+    Nothing is lost with it: while it is away, everything is worked out anew, and no method raises for that.
+    """
+
+    async def get(self, key: str) -> bytes | None:
+        """Return what is kept there; `None` if nothing is, or no more."""
+        ...
+
+    async def put(self, key: str, value: bytes, ttl_s: float) -> None:
+        """Keep a value for so long at most, in place of what was there."""
+        ...
+
+    async def drop(self, key: str) -> None:
+        """Keep nothing there any more."""
+        ...
+
+    async def once(self, key: str, ttl_s: float, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Return what is kept there, or make it and keep it.
+
+        Of many who ask at the same time, in any process, one makes it and the others wait for it. If that
+        one fails, its error is its own, and another makes it; so too if its process dies.
+        """
         ...
 
 
