@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench import archive, candles, feeds, filling, path, rows, sizes, spool
+from bench import archive, candles, fanout, feeds, filling, path, rows, sizes, spool
 
 BENCHES = {
     "path": lambda given: path.bench(given.rounds),
@@ -22,6 +22,7 @@ BENCHES = {
     "sizes": lambda _: sizes.bench(),
     "spool": lambda given: spool.bench(given.rounds),
     "feeds": lambda given: feeds.bench(given.rounds),
+    "fanout": lambda given: fanout.bench(given.rounds),
 }
 
 
