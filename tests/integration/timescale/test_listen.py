@@ -1,7 +1,7 @@
 """A change of the tracked pairs is heard, whatever becomes of the connection that it is listened on."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -12,13 +12,15 @@ from binance_proxy.adapters.embedded.postgres import open_postgres
 from binance_proxy.adapters.timescale import listen
 from binance_proxy.adapters.timescale.registry import TimescaleRegistry
 from binance_proxy.adapters.timescale.store import open_timescale
-from binance_proxy.application.ports import StoreUnavailable
+from binance_proxy.application.ports import StoreUnavailable, TrackedPair
+from binance_proxy.domain.instrument import Stream
 from tcp_proxy import Proxy
 
 PATIENCE_S = 60.0
-LISTENERS = (
-    "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'binance-proxy-alone'"
-)
+LISTENERS = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'binance-proxy-alone'
+"""
 
 
 class Follower:
@@ -26,7 +28,7 @@ class Follower:
 
     def __init__(self, registry: TimescaleRegistry) -> None:
         self.registry = registry
-        self.symbols: set[str] = set()
+        self.pairs: dict[str, TrackedPair] = {}
         self.told = 0
         self.stirred = asyncio.Event()
 
@@ -34,27 +36,25 @@ class Follower:
         async with aclosing(self.registry.changes()) as changes:
             async for _ in changes:
                 self.told += 1
-                self.symbols = await self._tracked()
+                self.pairs = await self._tracked()
                 self.stirred.set()
 
-    async def _tracked(self) -> set[str]:
+    async def _tracked(self) -> dict[str, TrackedPair]:
         while True:
             try:
-                return {pair.symbol for pair in await self.registry.pairs()}
+                return {pair.symbol: pair for pair in await self.registry.pairs()}
             except StoreUnavailable:
                 await asyncio.sleep(0.05)
 
-    async def until_told(self, times: int) -> None:
+    async def until(self, holds: Callable[[dict[str, TrackedPair]], bool]) -> None:
+        """Wait for what was read at a change; how many changes that took is nobody's promise."""
         async with asyncio.timeout(PATIENCE_S):
-            while self.told < times:
+            while not holds(self.pairs):
                 self.stirred.clear()
                 await self.stirred.wait()
 
     async def until_tracked(self, symbol: str) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while symbol not in self.symbols:
-                self.stirred.clear()
-                await self.stirred.wait()
+        await self.until(lambda pairs: symbol in pairs)
 
 
 @asynccontextmanager
@@ -80,9 +80,19 @@ async def admin(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
-async def until_there_are(listeners: int, sql: asyncpg.Connection) -> None:
+async def until_one_listens(sql: asyncpg.Connection, *, after: int | None = None) -> int:
+    """Return the only listener's process; a slow machine's may be replaced at any time."""
     async with asyncio.timeout(PATIENCE_S):
-        while await sql.fetchval(f"SELECT count(*) {LISTENERS}") != listeners:  # noqa: ASYNC110  it is the server that knows
+        while True:
+            listeners = [row["pid"] for row in await sql.fetch(LISTENERS)]
+            if len(listeners) == 1 and listeners != [after]:
+                return listeners[0]
+            await asyncio.sleep(0.01)
+
+
+async def until_nobody_listens(sql: asyncpg.Connection) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while await sql.fetch(LISTENERS):  # noqa: ASYNC110  it is the server that knows
             await asyncio.sleep(0.01)
 
 
@@ -99,27 +109,24 @@ async def test_plain_sql_on_either_table_is_heard(database_url: str) -> None:
     async with admin(database_url) as sql, following(database_url) as follower:
         await track(sql, "BTC/USDT")
         await follower.until_tracked("BTC/USDT")
-        for statement in (
-            "DELETE FROM tracked_pair_streams WHERE symbol = 'BTC/USDT' AND stream = 'trades'",
-            "UPDATE tracked_pairs SET enabled = false WHERE symbol = 'BTC/USDT'",
-            "TRUNCATE tracked_pairs CASCADE",
-        ):
-            told = follower.told
-            await sql.execute(statement)
-            await follower.until_told(told + 1)
-        assert follower.symbols == set()
+        await sql.execute("DELETE FROM tracked_pair_streams WHERE symbol = 'BTC/USDT' AND stream = 'trades'")
+        await follower.until(lambda pairs: Stream.TRADES not in pairs["BTC/USDT"].streams)
+        await sql.execute("UPDATE tracked_pairs SET enabled = false WHERE symbol = 'BTC/USDT'")
+        await follower.until(lambda pairs: not pairs["BTC/USDT"].enabled)
+        await sql.execute("TRUNCATE tracked_pairs CASCADE")
+        await follower.until(lambda pairs: not pairs)
 
 
 async def test_a_terminated_listener_comes_back_and_misses_nothing(database_url: str) -> None:
     async with admin(database_url) as sql, following(database_url) as follower:
         for number in range(5):
-            told = follower.told
-            killed = await sql.fetchval(f"SELECT count(pg_terminate_backend(pid)) {LISTENERS}")
-            assert killed == 1
+            killed = False
+            while not killed:
+                listener = await until_one_listens(sql)
+                killed = await sql.fetchval("SELECT pg_terminate_backend($1)", listener)
             await track(sql, f"C{number}/USDT")  # while nobody listens
             await follower.until_tracked(f"C{number}/USDT")
-            await follower.until_told(told + 1)
-            await until_there_are(1, sql)
+            await until_one_listens(sql, after=listener)
 
 
 async def test_a_change_during_a_black_hole_is_followed(database_url: str) -> None:
@@ -130,7 +137,7 @@ async def test_a_change_during_a_black_hole_is_followed(database_url: str) -> No
         async with asyncio.timeout(PATIENCE_S):
             while not proxy.swallowed:  # noqa: ASYNC110  the proxy only counts
                 await asyncio.sleep(0.01)
-        assert "BTC/USDT" not in follower.symbols
+        assert "BTC/USDT" not in follower.pairs
         proxy.forget()  # the notice never comes, as when a router has forgotten the connection
         await follower.until_tracked("BTC/USDT")
         await track(sql, "DOGE/USDT")
@@ -165,5 +172,5 @@ async def test_a_burst_is_told_less_often_than_it_has_changes(database_url: str)
 async def test_leaving_ends_the_connection(database_url: str) -> None:
     async with admin(database_url) as sql:
         async with following(database_url):
-            assert await sql.fetchval(f"SELECT count(*) {LISTENERS}") == 1
-        await until_there_are(0, sql)
+            await until_one_listens(sql)
+        await until_nobody_listens(sql)
