@@ -1,0 +1,1 @@
+"""A cache in Valkey, for all processes of a bridge."""
