@@ -24,7 +24,7 @@ lint:
 
 # Run the tests; arguments go to pytest, such as `just test tests/unit -k book`
 test *args:
-    uv run pytest --numprocesses auto --dist loadfile {{ args }}
+    uv run pytest --numprocesses auto --dist loadfile --no-loadscope-reorder {{ args }}
 
 # Compare our speed with bare loops of the same libraries, side by side
 bench *args:

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -22,6 +23,19 @@ settings.register_profile("steady", deadline=None, print_blob=True)
 settings.load_profile("steady")
 
 _NUMBER = count(1)
+_DEAREST_FIRST = ("e2e", "docs", "integration", "contract")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many again as there are cores: a test of real servers and real time often waits."""
+    return (3 * (os.cpu_count() or 1) + 1) // 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no worker is left alone with it at the end."""
+    places = {name: place for place, name in enumerate(_DEAREST_FIRST)}
+    tests = Path(__file__).parent
+    items.sort(key=lambda item: places.get(item.path.relative_to(tests).parts[0], len(places)))
 
 
 def named(url: str, database: str) -> str:

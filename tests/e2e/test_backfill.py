@@ -154,7 +154,7 @@ async def test_an_unknown_pair_is_one_clear_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("unit_ns", "resolution"), [(MS, MS), (US, US)], ids=["ms", "us"])
 def test_files_fill_in_the_unit_that_they_print(tmp_path: Path, unit_ns: int, resolution: int) -> None:
-    bridge = Bridge(tmp_path / "var")
+    bridge = Bridge.ready(tmp_path / "var")
     files = [
         write(tmp_path / "ETHUSDT-trades-2024-08-08.zip", trade_rows(TRADES[:3_000], unit_ns)),
         write(tmp_path / "ETHUSDT-trades-2024-08-09.zip", trade_rows(TRADES[3_000:], unit_ns)),

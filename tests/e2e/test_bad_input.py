@@ -40,7 +40,7 @@ def with_bad(frames, bad):
 @pytest.mark.parametrize("kind", BAD_LINES)
 def test_a_bad_frame_is_counted_reported_once_and_skipped(tmp_path, kind):
     capture = captured.write(tmp_path / "a.gz", with_bad(captured.session(200), [BAD_LINES[kind]]))
-    done = Bridge(tmp_path / "var", *capture_options(capture)).complete("run", "--json")
+    done = Bridge.ready(tmp_path / "var", *capture_options(capture)).complete("run", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["bad"] == {kind: 2}
@@ -53,7 +53,7 @@ def test_a_bad_frame_is_counted_reported_once_and_skipped(tmp_path, kind):
 
 def test_numbers_that_cannot_be_are_skipped_and_the_rest_is_stored(tmp_path):
     capture = captured.write(tmp_path / "a.gz", with_bad(captured.session(200), IMPOSSIBLE.values()))
-    bridge = Bridge(tmp_path / "var", *capture_options(capture))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(capture))
     report = bridge.ask("run")
     assert report["bad"] == {"impossible number": 2 * len(IMPOSSIBLE)}
     assert (report["trades"], report["quotes"], report["gaps"]) == (100, 100, 0)
@@ -66,7 +66,7 @@ def test_a_frame_that_is_missing_shows_as_a_gap_with_its_ids(tmp_path):
     frames = captured.session(200)
     lost_trade = next(at for at, (_, frame) in enumerate(frames) if '"t":150' in frame)
     del frames[lost_trade]
-    bridge = Bridge(tmp_path / "var", *capture_options(captured.write(tmp_path / "a.gz", frames)))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(captured.write(tmp_path / "a.gz", frames)))
     report = bridge.ask("run")
     assert report["gaps"] == 1
     [gap] = bridge.ask("gaps", "BTC/USDT")
@@ -79,7 +79,7 @@ def test_a_book_that_missed_an_update_is_not_served(tmp_path):
     frames = captured.session(200)
     lost_update = next(at for at, (_, frame) in enumerate(frames) if '"U":1100' in frame)
     del frames[lost_update]
-    bridge = Bridge(tmp_path / "var", *capture_options(captured.write(tmp_path / "a.gz", frames)))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(captured.write(tmp_path / "a.gz", frames)))
     report = bridge.ask("run")
     assert (report["gaps"], report["resyncs"]) == (1, 1)
     assert report["quotes"] == 99
@@ -93,7 +93,7 @@ def test_a_snapshot_of_another_stream_changes_nothing(tmp_path):
     books = []
     for name, lines in (("without", frames), ("with", mixed)):
         capture = captured.write(tmp_path / f"{name}.gz", lines)
-        bridge = Bridge(tmp_path / name, *capture_options(capture))
+        bridge = Bridge.ready(tmp_path / name, *capture_options(capture))
         report = bridge.ask("run")
         assert (report["quotes"], report["applied"], report["snapshots"]) == (100, 99, 1)
         assert (report["gaps"], report["resyncs"], report["bad"]) == (0, 0, {})
@@ -110,7 +110,7 @@ def test_broken_files_harm_no_other_file(tmp_path):
     empty.touch()
     packed_nothing = tmp_path / "nothing.gz"
     packed_nothing.write_bytes(gzip.compress(b""))
-    bridge = Bridge(tmp_path / "var", *capture_options(good, cut, empty, packed_nothing))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(good, cut, empty, packed_nothing))
     report = bridge.ask("run")
     assert report["bad"]["truncated gzip"] == 1
     assert report["bad"]["empty file"] == 2

@@ -56,7 +56,7 @@ def two_files(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["json", "msgpack"])
 def test_what_is_in_the_files_is_in_rows_and_topics(tmp_path, two_files, encoding):
-    bridge = Bridge(tmp_path / "var", *capture_options(*two_files))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(*two_files))
     with subscribed(bridge, encoding) as subscriber:
         report = bridge.ask("run")
     assert (report["trades"], report["quotes"], report["gaps"], report["bad"]) == (1_500, 1_500, 0, {})
@@ -78,7 +78,7 @@ def test_what_is_in_the_files_is_in_rows_and_topics(tmp_path, two_files, encodin
 
 
 def test_a_second_run_adds_not_one_row(tmp_path, two_files):
-    bridge = Bridge(tmp_path / "var", *capture_options(*two_files))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(*two_files))
     first = bridge.ask("run")
     assert first["new"] > 3_000
     second = bridge.ask("run")
@@ -86,7 +86,7 @@ def test_a_second_run_adds_not_one_row(tmp_path, two_files):
 
 
 def test_candles_of_the_fold_the_view_and_the_topic_are_the_same(tmp_path, two_files):
-    bridge = Bridge(tmp_path / "var", *capture_options(*two_files))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(*two_files))
     with subscribed(bridge) as subscriber:
         bridge("run")
     candles = bridge.ask("candles", "BTC/USDT", "1m")
@@ -143,7 +143,7 @@ def test_recorded_sessions_give_the_figures_of_their_manifest(
     tmp_path, names, market, pair, quotes, applied, trades, volume, quote_volume, update_id, best
 ):
     files = recorded.captures(*names)
-    bridge = Bridge(tmp_path / "var", *capture_options(*files, market=market))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(*files, market=market))
     with subscribed(bridge) as subscriber:
         report = bridge.ask("run")
     count, first, last = trades
@@ -188,7 +188,7 @@ def test_recorded_sessions_give_the_figures_of_their_manifest(
 def test_candles_equal_those_of_the_exchange(tmp_path, names, market, timeframe, klines, whole):
     files = recorded.captures(*names)
     [theirs] = recorded.recorded(klines)
-    bridge = Bridge(tmp_path / "var", *capture_options(*files, market=market))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(*files, market=market))
     bridge("run")
     ours = {one["start"] // 10**6: one for one in bridge.ask("candles", "BTC/USDT", timeframe)}
     rows = {int(row.get("open_time") or row["open_time_ms"]): row for row in csv.DictReader(theirs.open())}
@@ -205,7 +205,7 @@ def test_candles_equal_those_of_the_exchange(tmp_path, names, market, timeframe,
 
 
 def test_aggregated_trades_are_not_added_to_the_single_trades_of_an_earlier_run(tmp_path, two_files):
-    singles = Bridge(tmp_path / "var", *capture_options(*two_files))
+    singles = Bridge.ready(tmp_path / "var", *capture_options(*two_files))
     singles("run")
     aggregated = [
         (

@@ -43,7 +43,7 @@ def test_a_signal_stores_everything_that_was_published(tmp_path, sign, status):
 
 
 def test_a_duration_ends_by_itself(tmp_path):
-    bridge = Bridge(tmp_path / "var", *SLOW)
+    bridge = Bridge.ready(tmp_path / "var", *SLOW)
     report = bridge.ask("run", "--duration", "2")
     assert report["trades"] > 0
     assert report["stored"] == report["new"] == report["trades"] + report["quotes"] + report["snapshots"]
@@ -73,7 +73,7 @@ def test_kill_9_leaves_no_process_and_the_next_run_completes_the_rows(tmp_path):
 
 
 def test_ctrl_c_in_a_terminal_reaches_the_group_and_still_stores_everything(tmp_path):
-    bridge = Bridge(tmp_path / "var", *SLOW)
+    bridge = Bridge.ready(tmp_path / "var", *SLOW)
     with subscribed(bridge) as subscriber:
         line = bridge._line("run", ())
         process = subprocess.Popen(
@@ -89,7 +89,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_group_and_still_stores_everything(tmp_
 
 
 def test_commands_that_only_ask_leave_a_running_bridge_alone(tmp_path):
-    bridge = Bridge(tmp_path / "var", *SLOW)
+    bridge = Bridge.ready(tmp_path / "var", *SLOW)
     with subscribed(bridge) as subscriber:
         process = bridge.start("run")
         wait_until_recording(bridge, subscriber)

@@ -14,7 +14,7 @@ START = 1_723_161_570_000_000_000  # 2024-08-08 23:59:30
 @pytest.fixture(scope="module")
 def bridge(tmp_path_factory):
     """A bridge that has recorded, past midnight, and missed some."""
-    recorded = Bridge(
+    recorded = Bridge.ready(
         tmp_path_factory.mktemp("bridge") / "var",
         "feed.simulated.speed=max",
         "feed.simulated.events=20000",

@@ -24,7 +24,7 @@ def missing_of(at):
 
 def test_a_message_that_is_taken_out_of_a_capture_is_in_the_ledger(tmp_path):
     paths = [captured.write(tmp_path / f"{symbol}.gz", without(symbol, at)) for symbol, at in TAKEN.items()]
-    bridge = Bridge(tmp_path / "var", *capture_options(*paths))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(*paths))
     bridge.ask("run")
     missing = {
         one["symbol"].replace("/", ""): (one["stream"], one["first_id"], one["last_id"])
@@ -60,9 +60,9 @@ def test_a_message_that_is_taken_out_of_a_capture_is_in_the_ledger(tmp_path):
 def test_between_two_sessions_both_streams_are_lost_and_the_same_again_adds_nothing(tmp_path):
     first = captured.write(tmp_path / "a.gz", captured.session(200))
     second = captured.write(tmp_path / "b.gz", captured.session(200, first=400))
+    bridge = Bridge.ready(tmp_path / "var")
     for path in (first, second, first, second):
         Bridge(tmp_path / "var", *capture_options(path)).ask("run")
-    bridge = Bridge(tmp_path / "var")
     ledger = [
         (one["stream"], one["first_id"], one["last_id"], one["state"]) for one in bridge.ask("gaps", "--all")
     ]

@@ -111,14 +111,12 @@ def test_a_password_is_not_shown(tmp_path):
     assert "secret" not in shown
 
 
-@pytest.mark.parametrize(
-    "arguments", [("1000mo",), ("1mo", "--limit", "100000"), ("1mo", "--end", "9999-12-31T00:00:00Z")]
-)
-def test_candles_of_more_time_than_there_was_are_all_that_there_are(tmp_path, arguments):
+def test_candles_of_more_time_than_there_was_are_all_that_there_are(tmp_path):
     capture = captured.write(tmp_path / "a.gz", captured.session(200))
-    bridge = Bridge(tmp_path / "var", *capture_options(capture))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(capture))
     bridge("run")
-    assert len(bridge.ask("candles", "BTC/USDT", *arguments)) == 1
+    for arguments in (("1000mo",), ("1mo", "--limit", "100000"), ("1mo", "--end", "9999-12-31T00:00:00Z")):
+        assert len(bridge.ask("candles", "BTC/USDT", *arguments)) == 1, arguments
 
 
 def test_a_pair_that_was_never_recorded_is_named(bridge):
@@ -163,7 +161,7 @@ def test_check_says_what_is_right_and_what_is_wrong(bridge):
 
 def test_a_reader_that_has_enough_is_no_error(tmp_path):
     capture = captured.write(tmp_path / "a.gz", captured.session(2_000))
-    bridge = Bridge(tmp_path / "var", *capture_options(capture))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(capture))
     bridge("run")
     line = shlex.join(bridge._line("trades", ("BTC/USDT", "--limit", "0"))) + " | head -n 2"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True)

@@ -8,7 +8,7 @@ from bridge_process import PATIENCE_S, Bridge, eventually, free_port, subscribed
 
 
 def test_pairs_and_streams_are_taken_from_the_tables(tmp_path):
-    bridge = Bridge(tmp_path / "var", "feed.simulated.speed=max", "feed.simulated.events=3000")
+    bridge = Bridge.ready(tmp_path / "var", "feed.simulated.speed=max", "feed.simulated.events=3000")
     bridge("migrate")
     bridge.query("insert into tracked_pairs (symbol) values ('BTC/USDT')")
     bridge.query("update tracked_pairs set enabled = false where symbol = 'ETH/USDT'")
@@ -23,7 +23,7 @@ def test_pairs_and_streams_are_taken_from_the_tables(tmp_path):
 
 
 def test_a_run_with_nothing_to_record_waits_for_a_pair(tmp_path):
-    bridge = Bridge(tmp_path / "var", "feed.simulated.rate=200")
+    bridge = Bridge.ready(tmp_path / "var", "feed.simulated.rate=200")
     bridge("migrate")
     bridge.query("update tracked_pairs set enabled = false")
     with subscribed(bridge) as heard, running(bridge, tmp_path / "log") as log:
@@ -79,8 +79,8 @@ def books(heard):
 @pytest.mark.parametrize("kind", ["simulated", "binance"])
 def test_a_running_bridge_follows_plain_sql_and_the_other_pairs_lose_nothing(tmp_path, kind):
     with the_feed(kind, tmp_path) as options:
-        bridge = Bridge(tmp_path / "var", *options)
-        with subscribed(bridge) as heard, running(bridge, tmp_path / "log"):
+        bridge = Bridge.ready(tmp_path / "var", *options)
+        with subscribed(bridge) as heard, running(bridge, tmp_path / "log") as log:
             both = {"ethusdt": "in step", "solusdt": "in step"}
             eventually(lambda: books(heard) == both, "two books in step")
 
@@ -101,6 +101,10 @@ def test_a_running_bridge_follows_plain_sql_and_the_other_pairs_lose_nothing(tmp
             bridge("pairs", "resume", "BTC/USDT", "orderbook")
             bridge("pairs", "pause", "BTC/USDT", "trades")
             eventually(lambda: books(heard) == {**both, "btcusdt": "in step"}, "its book is back")
+            paused = "no longer recording trades of BTC/USDT"
+            eventually(lambda: paused in log.read_text(), "its trades are paused")
+            told = len(heard.of_type("status"))
+            eventually(lambda: len(heard.of_type("status")) > told + 1, "what was on its way has come")
             behind = len(heard.messages)
             eventually(lambda: has(heard, "quote", "BTC/USDT", behind), "its book goes on")
             assert not has(heard, "trade", "BTC/USDT", behind)
@@ -129,7 +133,7 @@ def test_a_running_bridge_follows_plain_sql_and_the_other_pairs_lose_nothing(tmp
 
 
 def test_mistakes_are_named(tmp_path):
-    bridge = Bridge(tmp_path / "var")
+    bridge = Bridge.ready(tmp_path / "var")
     for arguments, status, says in (
         (("remove", "X/Y"), 1, "X/Y is not tracked; tracked: ETH/USDT (spot), SOL/USDT (spot)"),
         (("pause", "ETH/USDT", "quotes"), 2, "'quotes' is no stream: it is one of trades, orderbook"),

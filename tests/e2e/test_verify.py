@@ -20,7 +20,7 @@ def moment(ns: int) -> str:
 @pytest.fixture
 def bridge(tmp_path):
     path = captured.write(tmp_path / "a.gz", captured.session(3_000))
-    bridge = Bridge(tmp_path / "var", *capture_options(path))
+    bridge = Bridge.ready(tmp_path / "var", *capture_options(path))
     bridge("run")
     return bridge
 
