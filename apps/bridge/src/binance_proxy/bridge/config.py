@@ -92,6 +92,28 @@ class PublishConfig:
 
 
 @dataclass(frozen=True)
+class CacheConfig:
+    """``cache``: answers that were worked out, kept for a while for all processes of the bridge."""
+
+    use: Literal["valkey", "memory", "none"] = "valkey"
+    """``memory``: each process keeps its own; ``none``: everything is worked out anew."""
+    url: str = "embedded"
+    """``embedded`` for a server of the bridge's own, or ``valkey://user:password@host:port/0``."""
+    namespace: str = ""
+    """What keys begin with, behind ``bridge:1:``; empty: made of this machine, ``data_dir`` and the store."""
+    limit_bytes: int = 64 * 1024**2
+    """How much the embedded server, or each process' memory, may hold; what is asked for least goes first."""
+    ttl_s: float = 1.0
+    """How long an answer about the present is kept at most."""
+    past_ttl_s: float = 60.0
+    """How long an answer about a range that is over is kept at most."""
+    patience_s: float = 0.25
+    """How long the server may take for one command. Then it counts as away."""
+    lease_s: float = 2.0
+    """How long others wait for a process that died while it made an answer."""
+
+
+@dataclass(frozen=True)
 class Config:
     """All of it."""
 
@@ -101,6 +123,7 @@ class Config:
     store: StoreConfig = field(default_factory=StoreConfig)
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     record: RecordSettings = field(default_factory=RecordSettings)
     repair: RepairSettings = field(default_factory=RepairSettings)

@@ -1,6 +1,11 @@
 """The one place that knows which adapter serves which port. It builds; it opens nothing."""
 
-from collections.abc import AsyncIterator
+import dataclasses
+import hashlib
+import logging
+import os
+import platform
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,9 +23,11 @@ from binance_proxy.adapters.binance.weight import WeightLimiter
 from binance_proxy.adapters.capture.feed import CaptureFeed
 from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.embedded.postgres import open_postgres
+from binance_proxy.adapters.embedded.valkey import open_valkey
 from binance_proxy.adapters.export.csv import CsvFiles
 from binance_proxy.adapters.files.history import FileHistory
 from binance_proxy.adapters.files.klines import kline_file
+from binance_proxy.adapters.memory.cache import MemoryCache
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.memory.store import MemoryStore
 from binance_proxy.adapters.simulated.feed import SimulatedFeed
@@ -36,6 +43,8 @@ from binance_proxy.adapters.zeromq.publisher import open_publisher
 from binance_proxy.application.long_term import LongTermStore
 from binance_proxy.application.ports import (
     Archive,
+    Cache,
+    CacheError,
     ClosedDays,
     ExchangeHistory,
     InstrumentRegistry,
@@ -44,12 +53,15 @@ from binance_proxy.application.ports import (
     PairRegistry,
     TickWriter,
 )
-from binance_proxy.bridge.config import CaptureConfig, Config
+from binance_proxy.bridge.config import CacheConfig, CaptureConfig, Config
 from binance_proxy.bridge.load import speed_of
 from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS
 
 if TYPE_CHECKING:
     from binance_proxy.adapters.parquet.store import ParquetStore
+
+
+logger = logging.getLogger(__name__)
 
 
 class Server(NamedTuple):
@@ -88,6 +100,18 @@ class Kept(NamedTuple):
     """The archive, if the store reads one too."""
     past: MarketStore | None = None
     """Database and archive read as one, if the store is the database alone."""
+
+
+class Cached(NamedTuple):
+    """A cache, and how another process of the same bridge opens it too."""
+
+    cache: Cache
+    status: Callable[[], dict[str, object]]
+    """What ``bridge.status`` tells of it."""
+    where: str
+    """For people: without a password."""
+    settings: CacheConfig
+    """``cache`` in the configuration of the other process."""
 
 
 def server_kind(url: str) -> str:
@@ -186,6 +210,82 @@ async def open_database(
             days = open_archive(archive)
             past = LongTermStore(spooled, days, days)
         yield Kept(spooled, store.registry, store.registry, where, spooled, past=past)
+
+
+def cache_folder(data_dir: str) -> Path:
+    """Return where the embedded Valkey has its lock and its log."""
+    return Path(data_dir).expanduser() / "valkey"
+
+
+def cache_namespace(config: Config) -> str:
+    """Return what the keys of a bridge begin with: no two bridges have the same, unless they are told to.
+
+    Of a store in memory only its own process knows what is in it.
+    """
+    if config.cache.namespace:
+        return config.cache.namespace
+    store = config.store
+    what = store.timescale.url if store.use == "timescale" else f"process {os.getpid()}"
+    words = (platform.node(), str(Path(config.data_dir).expanduser().resolve()), store.use, what)
+    return hashlib.blake2s("\n".join(words).encode(), digest_size=6).hexdigest()
+
+
+def keep_in_memory(settings: CacheConfig, limit_bytes: int) -> Cached:
+    """Keep answers in this process alone; none at all with a limit of 0."""
+    cache = MemoryCache(limit_bytes)
+    where = "in the memory of each process" if limit_bytes else "none"
+    return Cached(cache, cache.status, where, settings)
+
+
+def open_memory_cache(settings: CacheConfig) -> AbstractAsyncContextManager[Cached]:
+    """Keep answers in the memory of each process."""
+    return nullcontext(keep_in_memory(settings, settings.limit_bytes))
+
+
+def open_no_cache(settings: CacheConfig) -> AbstractAsyncContextManager[Cached]:
+    """Keep no answers; those who ask for the same at the same time still wait for one."""
+    return nullcontext(keep_in_memory(settings, 0))
+
+
+@asynccontextmanager
+async def open_shared_cache(
+    settings: CacheConfig, namespace: str, folder: Path, owner: str, attach: bool
+) -> AsyncIterator[Cached]:
+    """Keep answers in a Valkey, for all processes of the bridge.
+
+    Only the bridge itself runs one of its own, and forgets what was kept before. Where it cannot be run,
+    each process keeps its own.
+    """
+    from binance_proxy.adapters.valkey.cache import open_valkey_cache  # noqa: PLC0415  valkey is slow to import
+    from binance_proxy.adapters.valkey.link import place_of as valkey_place  # noqa: PLC0415  likewise
+
+    async with AsyncExitStack() as stack:
+        url, where = settings.url, ""
+        instead = dataclasses.replace(settings, use="memory")
+        if url == "embedded":
+            if attach:
+                yield keep_in_memory(instead, settings.limit_bytes)
+                return
+            try:
+                server = await stack.enter_async_context(
+                    open_valkey(folder, limit_bytes=settings.limit_bytes, owner=owner)
+                )
+            except CacheError as error:
+                logger.warning("answers are kept in the memory of each process instead: %s", error)
+                yield keep_in_memory(instead, settings.limit_bytes)
+                return
+            url, where = server.url, "Valkey of its own"
+        cache = await stack.enter_async_context(
+            open_valkey_cache(
+                url,
+                namespace,
+                patience_s=settings.patience_s,
+                lease_s=settings.lease_s,
+                fresh=not attach,
+            )
+        )
+        same = dataclasses.replace(settings, url=url, namespace=namespace)
+        yield Cached(cache, cache.status, where or valkey_place(url), same)
 
 
 def open_memory() -> AbstractAsyncContextManager[Kept]:
@@ -311,6 +411,19 @@ class Container(containers.DeclarativeContainer):
             fills,
         ),
         memory=providers.Factory(open_memory),
+    )
+    cache = providers.Selector(
+        config.provided.cache.use,
+        valkey=providers.Factory(
+            open_shared_cache,
+            config.provided.cache,
+            providers.Callable(cache_namespace, config),
+            providers.Callable(cache_folder, config.provided.data_dir),
+            owner,
+            attach,
+        ),
+        memory=providers.Factory(open_memory_cache, config.provided.cache),
+        none=providers.Factory(open_no_cache, config.provided.cache),
     )
     publisher = providers.Factory(
         open_publisher,

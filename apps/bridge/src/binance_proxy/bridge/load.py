@@ -22,7 +22,7 @@ from binance_proxy.domain.errors import ConfigError
 
 DEFAULT_FILE = Path("bridge.toml")
 PREFIX = "BRIDGE__"
-WITH_PASSWORD = {"store.timescale.url", "archive.url"}
+WITH_PASSWORD = {"store.timescale.url", "archive.url", "cache.url"}
 SECRETS = {"feed.binance.api_key", "feed.ccxt.api_key", "feed.ccxt.secret"}
 ADDRESSES = {
     "feed.binance.rest_url": ("https://", "http://"),
@@ -54,6 +54,11 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("store.timescale.upkeep.columnstore_days", 0, 36_500),
     ("store.timescale.upkeep.partitions_ahead", 0, 366),
     ("store.timescale.upkeep.pause_s", 0.01, 3_600),
+    ("cache.limit_bytes", 8 * 1024**2, 2**50),
+    ("cache.ttl_s", 0, DAY_S),
+    ("cache.past_ttl_s", 0, YEAR_S),
+    ("cache.patience_s", 0.01, 60),
+    ("cache.lease_s", 0.1, 3_600),
     ("spool.patience_s", 0.01, DAY_S),
     ("spool.limit_bytes", 0, 2**50),
     ("spool.longest_pause_s", 0, 3_600),
@@ -254,6 +259,12 @@ def _check(config: Config) -> None:
         raise ConfigError("publish.json.bind and publish.msgpack.bind are the same address")
     if config.store.timescale.url != "embedded":
         _check_url("store.timescale.url", config.store.timescale.url)
+    if config.cache.url != "embedded":
+        _check_cache_url(config.cache.url)
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", config.cache.namespace):
+        raise ConfigError(
+            f"cache.namespace = {config.cache.namespace!r} is not up to 64 letters, digits, dots, - and _"
+        )
     if re.match(r"[a-z][a-z0-9+.-]+:/?(?!/)", config.archive.url):  # a folder of that name is hardly meant
         raise ConfigError(
             f"archive.url = {config.archive.url!r} is neither a folder nor a URL as s3://bucket"
@@ -281,6 +292,21 @@ def _check_url(key: str, url: str) -> None:
             f"{key} is not postgresql://user:password@host:port/database; a password's own @ : / ? # [ ] are"
             " written %40 %3A %2F %3F %23 %5B %5D"
         ) from None
+
+
+def _check_cache_url(url: str) -> None:
+    """Raise `ConfigError` for what is no address of a Valkey; its password is not shown."""
+    said = "cache.url is neither 'embedded' nor valkey://user:password@host:port/0 nor unix:///path/of/socket"
+    if not url.startswith(("valkey://", "valkeys://", "redis://", "rediss://", "unix://")):
+        raise ConfigError(said)
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  reading it checks it
+    except ValueError:
+        raise ConfigError(f"{said}; a password's own @ : / ? # [ ] are percent-encoded") from None
+    here = parts.path if parts.scheme == "unix" else parts.hostname
+    if not here or (parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path)):
+        raise ConfigError(said)
 
 
 def _check_venue_address(key: str, url: str, beginnings: tuple[str, ...]) -> None:

@@ -89,6 +89,18 @@ class HistoryRejected(HistoryError):
     """The exchange refuses, and will refuse again: no such pair, a file that is damaged."""
 
 
+class CacheError(BridgeError):
+    """A `Cache` could not be opened. Once it is, it raises nothing."""
+
+
+class CacheUnavailable(CacheError):
+    """Its server cannot be run for now. Trying again may help."""
+
+
+class CacheRejected(CacheError):
+    """Its server cannot be run here: no program for this machine, a folder it may not use."""
+
+
 StoredEvent: TypeAlias = TradeTick | QuoteTick | BookSnapshot | Gap
 """What a `MarketStore` keeps."""
 

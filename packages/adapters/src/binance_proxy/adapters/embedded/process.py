@@ -35,7 +35,7 @@ class Account:
     name: str
 
 
-def account_for(existing: Path) -> Account | None:
+def account_for(existing: Path | None = None) -> Account | None:
     """Choose who runs the server: the owner of `existing` if it is there, else `postgres`, else `nobody`.
 
     Returns:
@@ -45,9 +45,10 @@ def account_for(existing: Path) -> Account | None:
         StoreRejected: `existing` belongs to somebody whom the bridge may not, or the server must not, become.
     """
     try:
-        kept: int | None = existing.stat().st_uid
+        there = existing.stat() if existing else None
     except FileNotFoundError:
-        kept = None
+        there = None
+    kept = there.st_uid if there else None
     if os.geteuid() != 0:
         if kept is not None and kept != os.geteuid():
             raise StoreRejected(
@@ -64,8 +65,8 @@ def account_for(existing: Path) -> Account | None:
         with contextlib.suppress(KeyError):
             found = pwd.getpwnam(wanted) if isinstance(wanted, str) else pwd.getpwuid(wanted)
             return Account(found.pw_uid, found.pw_gid, found.pw_name)
-    if kept is not None:
-        return Account(kept, existing.stat().st_gid, str(kept))
+    if there:
+        return Account(there.st_uid, there.st_gid, str(there.st_uid))
     raise StoreRejected(
         "There is neither a user postgres nor nobody for the server: run the bridge as an ordinary user."
     )
