@@ -49,7 +49,9 @@ class Flights:
 
         If it fails or is cancelled, that is for its own caller alone; one of those who waited begins anew.
         """
+        waited = False
         while flight := self._flights.get(key):
+            waited = True
             # A caller that goes away must not take the others' future with it.
             found = await asyncio.shield(flight.landed)
             if found is not None:
@@ -61,6 +63,10 @@ class Flights:
         flight = self._flights[key] = Flight()
         found = None
         try:
+            if waited:
+                await asyncio.sleep(
+                    0
+                )  # let the others who waited join, even if the search never waits itself
             found = await search(flight)
             return found
         finally:

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from valkey.commands.core import AsyncScript
 
@@ -200,7 +200,7 @@ class ValkeyCache:
         _, value, lease = self._keys(key)
         await self._link.run(lambda: self._link.client.delete(value, lease))
 
-    async def _write(self, key: str, writing: Awaitable[None]) -> None:
+    async def _write(self, key: str, writing: Coroutine[Any, Any, None]) -> None:
         try:
             await self._to_the_end(writing)
         except Away:
@@ -234,15 +234,12 @@ class ValkeyCache:
     def _keys(self, key: str) -> list[str]:
         return [self._mark_key, f"{self._prefix}value:{key}", f"{self._prefix}lease:{key}"]
 
-    async def _to_the_end(self, work: Awaitable[Answer]) -> Answer:
+    async def _to_the_end(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         """Await something that goes on if the caller is cancelled: nobody knows what half a write did."""
         return await asyncio.shield(self._start(work))
 
-    def _start(self, work: Awaitable[Answer]) -> asyncio.Task[Answer]:
-        async def run() -> Answer:
-            return await work
-
-        task = asyncio.create_task(run())
+    def _start(self, work: Coroutine[Any, Any, Answer]) -> asyncio.Task[Answer]:
+        task = asyncio.create_task(work)
         self._behind.add(task)
         task.add_done_callback(self._done)
         return task
