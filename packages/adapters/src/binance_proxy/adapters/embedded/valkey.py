@@ -64,6 +64,13 @@ class _Run:
     limit_bytes: int
 
 
+@dataclass
+class _Server:
+    """The process that is the server now, or was until it died."""
+
+    child: subprocess.Popen[bytes]
+
+
 @asynccontextmanager
 async def open_valkey(
     folder: Path, *, limit_bytes: int, owner: str, wait_s: float = 2.0
@@ -88,8 +95,10 @@ async def open_valkey(
     async with AsyncExitStack() as stack:
         with _in_plain_words(folder):
             run = await _enter(stack, folder, limit_bytes, owner, wait_s)
-            child = await _start(run)
-        keeping = asyncio.create_task(_keep_alive(child, run))
+            server = _Server(await _start(run))
+        # Whatever becomes of the task, which may not even have begun, the server is stopped.
+        stack.push_async_callback(_stop_last, server)
+        keeping = asyncio.create_task(_keep_alive(server, run))
         stack.push_async_callback(_end, keeping)
         yield EmbeddedValkey(run.socket)
 
@@ -162,9 +171,8 @@ def _private_folder(place: Place) -> Iterator[Path]:
 def _remove(made: Path) -> None:
     """Remove a socket's folder. Whatever else a file may name, nothing else is removed."""
     if made.name.startswith("bridge-valkey-") and not made.is_symlink():
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # a path with a null byte is a `ValueError`
             (made / "s").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
             made.rmdir()
 
 
@@ -224,42 +232,46 @@ async def _ready(child: subprocess.Popen[bytes], run: _Run) -> None:
                 f" {run.place.log} says what it is doing."
             )
         await asyncio.sleep(process.POLL_S)
-    said = [line for line in run.place.log.read_text(errors="replace").splitlines() if line.strip()]
+    if child.returncode < 0:
+        raise CacheUnavailable(f"The embedded Valkey was killed by signal {-child.returncode} as it started.")
+    lines = run.place.log.read_text(errors="replace").splitlines()
+    # It warns at every start of a setting of the kernel that matters to those who save to disk.
+    said = [line.strip() for line in lines if line.strip() and "overcommit" not in line]
     raise CacheRejected(
-        f"The embedded Valkey refused to start: {said[-1].strip() if said else 'it said nothing'}."
+        f"The embedded Valkey refused to start: {said[-1] if said else 'it said nothing'}."
         f" {run.place.log} says more."
     )
 
 
-async def _keep_alive(child: subprocess.Popen[bytes], run: _Run) -> None:
-    """Start the server again whenever it ends, and stop it when cancelled."""
+async def _keep_alive(server: _Server, run: _Run) -> None:
+    """Start the server again whenever it ends."""
     pause_s = FIRST_PAUSE_S
     began = time.monotonic()
-    try:
-        while True:
-            while child.poll() is None:  # noqa: ASYNC110 - a child's end sets no event under every loop
-                await asyncio.sleep(POLL_S)
-            if time.monotonic() - began > STEADY_S:
-                pause_s = FIRST_PAUSE_S
-            logger.warning(
-                "the embedded Valkey ended by itself with status %s; it is started again", child.returncode
-            )
-            while child.poll() is not None:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-                began = time.monotonic()
-                try:
-                    child = await _start(run)
-                except (CacheRejected, CacheUnavailable, OSError) as error:
-                    logger.warning("the embedded Valkey could not be started again: %s", error)
-    finally:
-        await _stop(child)
+    while True:
+        while server.child.poll() is None:  # noqa: ASYNC110 - a child's end sets no event under every loop
+            await asyncio.sleep(POLL_S)
+        if time.monotonic() - began > STEADY_S:
+            pause_s = FIRST_PAUSE_S
+        logger.warning(
+            "the embedded Valkey ended by itself with status %s; it is started again", server.child.returncode
+        )
+        while server.child.poll() is not None:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            began = time.monotonic()
+            try:
+                server.child = await _start(run)
+            except (CacheRejected, CacheUnavailable, OSError) as error:
+                logger.warning("the embedded Valkey could not be started again: %s", error)
 
 
 async def _end(keeping: asyncio.Task[None]) -> None:
     keeping.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await keeping
+    await asyncio.wait({keeping})
+
+
+async def _stop_last(server: _Server) -> None:
+    await _stop(server.child)
 
 
 async def _stop(child: subprocess.Popen[bytes]) -> None:

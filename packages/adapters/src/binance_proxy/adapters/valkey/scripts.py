@@ -14,10 +14,14 @@ TAKE = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 local kept = redis.call('GET', KEYS[2])
 if kept and string.sub(kept, 1, #ARGV[1]) == ARGV[1] then return kept end
+if redis.call('PTTL', KEYS[3]) == -1 then redis.call('DEL', KEYS[3]) end
 if redis.call('SET', KEYS[3], ARGV[2], 'NX', 'PX', ARGV[3]) then return 1 end
 return 0
 """
-"""Return what is kept, or lease the key (1); 0 if another has leased it, -1 if the mark is another."""
+"""Return what is kept, or lease the key (1); 0 if another has leased it, -1 if the mark is another.
+
+What would never end is no lease of ours, and goes.
+"""
 
 KEEP = """
 if ARGV[4] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[4] then return 0 end
