@@ -137,3 +137,38 @@ def test_the_secret_of_an_archive_is_not_shown():
     shown = {setting.key: setting.value for setting in loaded.settings}
     assert shown["archive.url"] == "s3://key:***@bucket/ticks"
     assert loaded.config.archive.url == "s3://key:hush@bucket/ticks"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "embedded", "valkey://h", "valkey://me:secret@h:6380/2", "valkeys://h/0", "redis://:secret@h",
+        "rediss://h:1", "unix:///run/valkey.sock", "valkey://[::1]:6379/0",
+    ],
+)  # fmt: skip
+def test_a_cache_may_be_at_any_valkey(url):
+    assert loaded(f"cache.url={url}").config.cache.url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "valkey", "localhost:6379", "http://h", "valkey://", "valkey://:secret@", "valkey://h:port",
+        "valkey://me:se/cret@h:1x/0", "valkey://h/name", "unix://", "valkey://h:99999",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_of_a_cache_is_refused_without_showing_its_password(url):
+    with pytest.raises(ConfigError, match=r"cache\.url is neither 'embedded' nor valkey://") as refused:
+        loaded(f"cache.url={url}")
+    assert "cret" not in str(refused.value)
+
+
+def test_the_password_of_a_cache_is_not_shown():
+    assert value_of("cache.url", "cache.url=valkey://me:secret@h:1/0") == "valkey://me:***@h:1/0"
+    assert value_of("cache.url", "cache.url=redis://:secret@h") == "redis://:***@h"
+
+
+@pytest.mark.parametrize("name", ["a b", "a:b", "x" * 65, "*", "\u00e9"])
+def test_a_namespace_that_could_be_taken_for_another_is_refused(name):
+    with pytest.raises(ConfigError, match=r"cache\.namespace = .* is not up to 64 letters"):
+        loaded(f"cache.namespace={name}")
