@@ -1,0 +1,221 @@
+"""A crew with toy answers, as a program of its own, and clients that ask it.
+
+The answers: `echo` what was sent, `sleep` for some seconds, `die` at once, `block` the whole loop, `large` bodies,
+`whole` the process id, `bad` what cannot be written down, `fail`, `refuse`, `stubborn` against cancelling.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+import zmq.asyncio
+
+from binance_proxy.adapters.zeromq.crew import Crew, Life, hear
+from binance_proxy.adapters.zeromq.rpc import Fault, Request, away, no_such_method
+from binance_proxy.adapters.zeromq.serving import Serving, open_serving
+from binance_proxy.adapters.zeromq.settings import ServeSettings
+from binance_proxy.adapters.zeromq.worker import Answered, open_worker
+
+PATIENCE_S = 60.0
+NOT_YET_S = 0.3
+PROGRAM = [sys.executable, __file__]
+
+
+class Echo(msgspec.Struct):
+    """Params of `sleep` and `large`."""
+
+    s: float = 0.0
+    bytes: int = 0
+
+
+async def answer(request: Request, left_s: float) -> Answered:
+    params = request.mapped()
+    match request.method:
+        case "echo":
+            return Answered(params)
+        case "left":
+            return Answered(left_s)
+        case "sleep":
+            await asyncio.sleep(request.parse(Echo).s)
+            return Answered(os.getpid())
+        case "pid":
+            return Answered(os.getpid())
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "block":
+            time.sleep(request.parse(Echo).s)
+        case "stubborn":
+            while True:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(PATIENCE_S)
+        case "large":
+            return Answered("a" * request.parse(Echo).bytes)
+        case "arrow":
+            return Answered({"rows": None, "arrow": {"frame": 1}}, [b"A" * request.parse(Echo).bytes])
+        case "bad":
+            return Answered("\ud800")
+        case "fail":
+            raise RuntimeError("on purpose")
+        case "refuse":
+            raise KeyError("it is away")
+        case "touch":
+            Path(params["path"]).touch()
+        case _:
+            raise no_such_method(request.method)
+    return Answered(None)
+
+
+def fault_of(error: Exception) -> Fault | None:
+    return away(str(error)) if isinstance(error, KeyError) else None
+
+
+def main() -> None:
+    told = hear()
+    at_once = told.settings.at_once
+
+    def work(life: Life) -> None:
+        async def run() -> None:
+            with life.ends() as end:
+                address = told.workers_address
+                async with open_worker(address, life.name, at_once, answer, fault_of) as worker:
+                    await worker.run_until(end)
+
+        asyncio.run(run())
+
+    Crew(told, work).run()
+
+
+def free_address() -> str:
+    from zeromq_wire import free_addresses  # noqa: PLC0415 - a crew needs no publisher
+
+    return free_addresses(1)[0]
+
+
+class Office:
+    """A crew that serves, and what it reports."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self.settings = settings
+        self.address = settings.bind
+        self.reports: list[dict[str, Any]] = []
+        self.serving: Serving
+        self._context = zmq.asyncio.Context()
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return self.reports[-1] if self.reports else {}
+
+    def client(self, kind: int = zmq.DEALER, **options: int) -> "Client":
+        socket = self._context.socket(kind)
+        for name, value in {"linger": 0, "sndhwm": 0, "rcvhwm": 0, **options}.items():
+            socket.set(getattr(zmq, name.upper()), value)
+        socket.connect(self.address)
+        return Client(socket)
+
+    async def until(self, condition: Any) -> None:
+        """Wait for something to become true."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():  # noqa: ASYNC110 - nothing says when
+                await asyncio.sleep(0.01)
+
+    async def reported(self, **figures: Any) -> dict[str, Any]:
+        """Wait for a report, from now on, that says this."""
+        seen = len(self.reports)
+
+        def says() -> bool:
+            return any(
+                all(one.get(name) == value for name, value in figures.items()) for one in self.reports[seen:]
+            )
+
+        await self.until(says)
+        return self.report
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+
+class Client:
+    """A socket that asks. A DEALER sends the empty frame as a REQ does."""
+
+    def __init__(self, socket: "zmq.asyncio.Socket") -> None:
+        self.socket = socket
+        self._is_req = socket.socket_type == zmq.REQ
+
+    async def send(self, body: bytes) -> None:
+        await self.socket.send_multipart([body] if self._is_req else [b"", body])
+
+    async def receive(self) -> list[bytes]:
+        frames = await asyncio.wait_for(self.socket.recv_multipart(), PATIENCE_S)
+        if not self._is_req:
+            assert frames.pop(0) == b""
+        return frames
+
+    async def call(self, method: str, id: Any = 1, **params: Any) -> dict[str, Any]:
+        """Ask in JSON, and return the whole answer."""
+        await self.send(call(method, id, **params))
+        return json.loads((await self.receive())[0])
+
+    async def answers(self, count: int) -> dict[Any, dict[str, Any]]:
+        """Return so many answers by id; each id has one."""
+        found: dict[Any, dict[str, Any]] = {}
+        for _ in range(count):
+            answer = json.loads((await self.receive())[0])
+            assert answer["id"] not in found
+            found[answer["id"]] = answer
+        return found
+
+    async def hears_nothing(self) -> bool:
+        return not await self.socket.poll(int(NOT_YET_S * 1_000))
+
+
+def call(method: str, id: Any = 1, **params: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).encode()
+
+
+def children(pid: int) -> set[int]:
+    """Return the processes whose parent it is."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == pid:
+                    found.add(int(entry.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def resident_kib(pid: int) -> int:
+    status = (Path("/proc") / str(pid) / "status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+@asynccontextmanager
+async def open_office(**settings: Any) -> AsyncIterator[Office]:
+    """Open a crew on a free port; it has all its workers."""
+    office = Office(ServeSettings(bind=free_address(), **settings))
+    try:
+        async with open_serving(office.settings, PROGRAM, b"", office.reports.append) as serving:
+            office.serving = serving
+            await office.until(lambda: office.report.get("workers") == office.settings.workers)
+            yield office
+    finally:
+        office.close()
+
+
+if __name__ == "__main__":
+    main()
