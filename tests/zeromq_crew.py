@@ -1,7 +1,6 @@
 """A crew with toy answers, as a program of its own, and clients that ask it.
 
-The answers: `echo` what was sent, `sleep` for some seconds, `die` at once, `block` the whole loop, `large` bodies,
-`whole` the process id, `bad` what cannot be written down, `fail`, `refuse`, `stubborn` against cancelling.
+What can be asked for is in `answer`.
 """
 
 import asyncio
@@ -9,7 +8,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -30,48 +28,83 @@ NOT_YET_S = 0.3
 PROGRAM = [sys.executable, __file__]
 
 
-class Echo(msgspec.Struct):
-    """Params of `sleep` and `large`."""
+class Toy(msgspec.Struct):
+    """Params of toy answers."""
 
     s: float = 0.0
     bytes: int = 0
+    path: str = ""
+
+
+async def echo(request: Request) -> Answered:
+    return Answered(request.mapped())
+
+
+async def pid(_: Request) -> Answered:
+    return Answered(os.getpid())
+
+
+async def sleep(request: Request) -> Answered:
+    await asyncio.sleep(request.parse(Toy).s)
+    return Answered(os.getpid())
+
+
+async def note(request: Request) -> Answered:
+    """Leave something to see, also for nobody."""
+    with open(request.parse(Toy).path, "a") as file:  # noqa: ASYNC230, PTH123 - a toy
+        file.write("done\n")
+    return Answered(None)
+
+
+async def die(_: Request) -> Answered:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return Answered(None)
+
+
+async def stop(_: Request) -> Answered:
+    """Hear and say nothing any more, without being dead."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return Answered(None)
+
+
+async def stubborn(_: Request) -> Answered:
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE_S)
+
+
+async def large(request: Request) -> Answered:
+    return Answered("a" * request.parse(Toy).bytes)
+
+
+async def arrow(request: Request) -> Answered:
+    size = request.parse(Toy).bytes
+    return Answered({"rows": None, "arrow": {"frame": 1, "rows": size}}, [b"A" * size])
+
+
+async def half(_: Request) -> Answered:
+    """Return what cannot be written down."""
+    return Answered("\ud800")
+
+
+async def fail(_: Request) -> Answered:
+    raise RuntimeError("on purpose")
+
+
+async def refuse(_: Request) -> Answered:
+    raise KeyError("it is away")
+
+
+TOYS = (echo, pid, sleep, note, die, stop, stubborn, large, arrow, half, fail, refuse)
 
 
 async def answer(request: Request, left_s: float) -> Answered:
-    params = request.mapped()
-    match request.method:
-        case "echo":
-            return Answered(params)
-        case "left":
-            return Answered(left_s)
-        case "sleep":
-            await asyncio.sleep(request.parse(Echo).s)
-            return Answered(os.getpid())
-        case "pid":
-            return Answered(os.getpid())
-        case "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "block":
-            time.sleep(request.parse(Echo).s)
-        case "stubborn":
-            while True:
-                with suppress(asyncio.CancelledError):
-                    await asyncio.sleep(PATIENCE_S)
-        case "large":
-            return Answered("a" * request.parse(Echo).bytes)
-        case "arrow":
-            return Answered({"rows": None, "arrow": {"frame": 1}}, [b"A" * request.parse(Echo).bytes])
-        case "bad":
-            return Answered("\ud800")
-        case "fail":
-            raise RuntimeError("on purpose")
-        case "refuse":
-            raise KeyError("it is away")
-        case "touch":
-            Path(params["path"]).touch()
-        case _:
-            raise no_such_method(request.method)
-    return Answered(None)
+    if request.method == "left":
+        return Answered(left_s)
+    for toy in TOYS:
+        if toy.__name__ == request.method:
+            return await toy(request)
+    raise no_such_method(request.method)
 
 
 def fault_of(error: Exception) -> Fault | None:
@@ -159,9 +192,9 @@ class Client:
             assert frames.pop(0) == b""
         return frames
 
-    async def call(self, method: str, id: Any = 1, **params: Any) -> dict[str, Any]:
+    async def call(self, method: str, one: Any = 1, **params: Any) -> dict[str, Any]:
         """Ask in JSON, and return the whole answer."""
-        await self.send(call(method, id, **params))
+        await self.send(call(method, one, **params))
         return json.loads((await self.receive())[0])
 
     async def answers(self, count: int) -> dict[Any, dict[str, Any]]:
@@ -177,8 +210,8 @@ class Client:
         return not await self.socket.poll(int(NOT_YET_S * 1_000))
 
 
-def call(method: str, id: Any = 1, **params: Any) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).encode()
+def call(method: str, one: Any = 1, **params: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": one, "method": method, "params": params}).encode()
 
 
 def children(pid: int) -> set[int]:

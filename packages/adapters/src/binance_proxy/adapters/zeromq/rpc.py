@@ -206,12 +206,8 @@ def read(body: bytes, timeout_ms: int, max_timeout_ms: int) -> Request | bytes |
     encoding = encoding_of(body)
     try:
         envelope = _envelope[encoding](body)
-    except msgspec.ValidationError as error:
-        fault = not_a_request(f"this is not a JSON-RPC 2.0 request: {_said(error)}")
-        return _error(encoding, _id_of(encoding, body), fault)
     except _UNREADABLE as error:
-        fault = not_readable(f"this is neither JSON nor MessagePack: {_said(error)}")
-        return _error(encoding, None, fault)
+        return _not_understood(encoding, body, error)
     if not _id_fits(envelope.id):
         fault = not_a_request(f"an id is an integer of 64 bits, or text of at most {LONGEST_ID} characters")
         return _error(encoding, None, fault)
@@ -252,13 +248,20 @@ def _is_name(method: str) -> bool:
     return 0 < len(method) <= LONGEST_ID and method.isascii() and method.isprintable()
 
 
-def _id_of(encoding: Encoding, body: bytes) -> Id:
-    """Return the id of something that is not a request; `None` if it has none."""
-    try:
-        found = encoding.decode(body, _OnlyId).id
-    except _UNREADABLE:
-        return None
-    return found if _id_fits(found) else None
+def _not_understood(encoding: Encoding, body: bytes, error: Exception) -> bytes:
+    """Say what is wrong with something that is not a request, with its id if it has one."""
+    if isinstance(error, msgspec.ValidationError):
+        try:
+            encoding.decode(body, Raw)  # what is of the wrong type may be broken further on
+            fault = not_a_request(f"this is not a JSON-RPC 2.0 request: {_said(error)}")
+            try:
+                found = encoding.decode(body, _OnlyId).id
+            except _UNREADABLE:
+                found = None
+            return _error(encoding, found if _id_fits(found) else None, fault)
+        except _UNREADABLE as broken:
+            error = broken
+    return _error(encoding, None, not_readable(f"this is neither JSON nor MessagePack: {_said(error)}"))
 
 
 def _id_fits(found: Id | UnsetType) -> bool:
