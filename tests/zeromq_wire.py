@@ -16,6 +16,7 @@ PATIENCE_S = 30.0
 QUIET_S = 0.3
 """When nothing has come for so long, nothing is on its way any more."""
 EPOCH = "e1"
+KEPT = 50
 
 Message = tuple[str, dict[str, Any]]
 
@@ -60,6 +61,7 @@ class ZmqWire:
     """A running publisher on two loopback ports."""
 
     epoch = EPOCH
+    kept = KEPT
 
     def __init__(self, publisher: ZmqPublisher, addresses: dict[str, str]) -> None:
         self.publisher = publisher
@@ -117,7 +119,7 @@ async def open_wire(*, high_water: int = 1_000, linger_s: float = 1.0) -> AsyncI
     wire = None
     try:
         async with open_publisher(
-            json=json, msgpack=msgpack, epoch=EPOCH, high_water=high_water, linger_s=linger_s
+            json=json, msgpack=msgpack, epoch=EPOCH, high_water=high_water, linger_s=linger_s, kept=KEPT
         ) as publisher:
             wire = ZmqWire(publisher, {"json": json, "msgpack": msgpack})
             yield wire

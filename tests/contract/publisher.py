@@ -41,6 +41,8 @@ class Wire(Protocol):
 
     publisher: Publisher
     epoch: str
+    kept: int
+    """Messages of each topic that the publisher remembers."""
 
     @property
     def made(self) -> int:
@@ -355,3 +357,70 @@ class PublisherContract:
         [(topic, body)] = await listener.receive(1)
         assert topic == "bridge.welcome"
         assert body == {"type": "welcome", "epoch": wire.epoch, "protocol": "1", "sequence": 1}
+
+    async def test_recalls_what_was_published_as_it_was_published(self, wire: Wire) -> None:
+        listener = await wire.listen("binance.", "bridge.status")
+        for event, _, _ in BODIES:
+            wire.publisher.publish(event)
+        wire.publisher.publish_status({"waiting": 3, "bad_frames": {"broken JSON": 1}})
+        published: dict[str, list[dict[str, Any]]] = {}
+        for topic, body in await listener.receive(len(BODIES) + 1):
+            published.setdefault(topic, []).append(body)
+        assert len(published) == 5
+        for topic, bodies in published.items():
+            recalled = wire.publisher.recall(topic, 0)
+            assert (recalled.epoch, recalled.sequence) == (wire.epoch, len(bodies))
+            assert recalled.messages == bodies
+
+    async def test_recalls_also_what_nobody_listened_to(self, wire: Wire) -> None:
+        for number in range(3):
+            wire.publisher.publish(trade(number))
+        recalled = wire.publisher.recall("binance.spot.ethusdt.trades", 0).messages
+        assert recalled is not None
+        assert [(body["sequence"], body["trade_id"]) for body in recalled] == [(1, 0), (2, 1), (3, 2)]
+        assert {body["epoch"] for body in recalled} == {wire.epoch}
+
+    @pytest.mark.parametrize(("after", "expected"), [(0, [1, 2, 3]), (1, [2, 3]), (2, [3]), (3, [])])
+    async def test_recalls_what_lies_behind_a_sequence(
+        self, wire: Wire, after: int, expected: list[int]
+    ) -> None:
+        for number in range(3):
+            wire.publisher.publish(trade(number))
+        recalled = wire.publisher.recall("binance.spot.ethusdt.trades", after)
+        assert recalled.sequence == 3
+        assert [body["sequence"] for body in recalled.messages or ()] == expected
+        assert recalled.messages is not None
+
+    async def test_recalls_the_oldest_if_at_most_so_many_are_wanted(self, wire: Wire) -> None:
+        for number in range(5):
+            wire.publisher.publish(trade(number))
+        for most, expected in ((0, []), (2, [2, 3]), (4, [2, 3, 4, 5]), (9, [2, 3, 4, 5])):
+            recalled = wire.publisher.recall("binance.spot.ethusdt.trades", 1, most)
+            assert [body["sequence"] for body in recalled.messages or ()] == expected
+            assert recalled.sequence == 5
+            assert recalled.messages is not None
+
+    async def test_recalls_nothing_of_a_topic_without_messages(self, wire: Wire) -> None:
+        recalled = wire.publisher.recall("binance.spot.ethusdt.trades", 0)
+        assert (recalled.epoch, recalled.sequence, recalled.messages) == (wire.epoch, 0, [])
+        wire.publisher.publish(trade())
+        assert wire.publisher.recall("binance.spot.ethusdt.trade", 0).sequence == 0
+        listener = await wire.listen("binance.")
+        wire.publisher.publish(trade())
+        assert [body["sequence"] for _, body in await listener.receive(1)] == [2]
+
+    async def test_says_that_it_keeps_some_of_what_is_wanted_no_more(self, wire: Wire) -> None:
+        for number in range(wire.kept + 10):
+            wire.publisher.publish(trade(number))
+        topic = "binance.spot.ethusdt.trades"
+        recalled = wire.publisher.recall(topic, 10)
+        assert [body["sequence"] for body in recalled.messages or ()] == list(range(11, wire.kept + 11))
+        for after in (9, 0, -1):
+            recalled = wire.publisher.recall(topic, after)
+            assert (recalled.sequence, recalled.messages) == (wire.kept + 10, None)
+
+    @pytest.mark.parametrize("ahead", [1, 2, 10**30])
+    async def test_says_so_of_what_lies_ahead_of_the_topic(self, wire: Wire, ahead: int) -> None:
+        assert wire.publisher.recall("binance.spot.ethusdt.trades", ahead).messages is None
+        wire.publisher.publish(trade())
+        assert wire.publisher.recall("binance.spot.ethusdt.trades", 1 + ahead).messages is None

@@ -20,9 +20,10 @@ class MemoryListener:
 
 class MemoryWire:
     epoch = "e1"
+    kept = 50
 
     def __init__(self) -> None:
-        self.publisher = MemoryPublisher(self.epoch)
+        self.publisher = MemoryPublisher(self.epoch, kept=self.kept)
 
     @property
     def made(self) -> int:

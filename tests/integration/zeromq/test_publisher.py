@@ -10,7 +10,8 @@ import zmq
 import zmq.asyncio
 
 from binance_proxy.adapters.memory.publisher import MemoryPublisher
-from binance_proxy.adapters.zeromq.publisher import open_publisher
+from binance_proxy.adapters.zeromq.bodies import BodyOf
+from binance_proxy.adapters.zeromq.publisher import KEPT_BOOKS, KEPT_STATUS, open_publisher
 from binance_proxy.application.ports import PublisherRejected
 from contract.publisher import BODIES, PublisherContract, candle, quote, snapshot, trade
 from zeromq_wire import EPOCH, PATIENCE_S, ZmqWire, free_addresses, open_wire
@@ -129,6 +130,52 @@ async def test_the_welcome_tells_a_subscriber_that_it_will_miss_nothing_from_now
         _, body = await asyncio.wait_for(sub.recv_multipart(), PATIENCE_S)
         assert msgspec.json.decode(body)["trade_id"] == number
     context.destroy(linger=0)
+
+
+async def test_no_body_is_made_of_what_nobody_asks_for(
+    wire: ZmqWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+    make = BodyOf.make
+
+    def counting(*arguments: object) -> object:
+        nonlocal made
+        made += 1
+        return make(*arguments)
+
+    monkeypatch.setattr(BodyOf, "make", counting)
+    for number in range(20):
+        wire.publisher.publish(trade(number))
+    assert made == 0
+    wire.publisher.recall(TRADES, 10, most=3)
+    assert made == 3
+
+
+async def test_only_so_many_whole_books_are_kept_and_nothing_older(wire: ZmqWire) -> None:
+    for number in range(KEPT_BOOKS + 3):
+        wire.publisher.publish(snapshot(last_update_id=number))
+        wire.publisher.publish(quote(number))
+    kept = 2 * KEPT_BOOKS + 1
+    newest = 2 * (KEPT_BOOKS + 3)
+    assert wire.publisher.recall(ORDERBOOK, newest - kept - 1).messages is None
+    messages = wire.publisher.recall(ORDERBOOK, newest - kept).messages
+    assert [body["sequence"] for body in messages] == list(range(newest - kept + 1, newest + 1))
+    assert [body["type"] for body in messages[:3]] == ["quote", "snapshot", "quote"]
+    for number in range(3 * wire.kept):  # the books have left by themselves
+        wire.publisher.publish(quote(number))
+    wire.publisher.publish(snapshot())
+    newest = wire.publisher.recall(ORDERBOOK, 0).sequence
+    assert len(wire.publisher.recall(ORDERBOOK, newest - wire.kept).messages) == wire.kept
+
+
+async def test_what_the_bridge_says_of_itself_is_kept_for_a_short_while_only() -> None:
+    async with open_publisher(
+        json=free_addresses(1)[0], msgpack=free_addresses(1)[0], epoch="e", high_water=10, linger_s=0.0
+    ) as publisher:
+        for number in range(KEPT_STATUS + 1):
+            publisher.publish_status({"waiting": number})
+        assert publisher.recall("bridge.status", 0).messages is None
+        assert len(publisher.recall("bridge.status", 1).messages) == KEPT_STATUS
 
 
 def resident_bytes() -> int:

@@ -540,6 +540,15 @@ class Publisher(Protocol):
         """Return the topic prefixes that were subscribed to since the last call."""
         ...
 
+    def recall(self, topic: str, after: int, most: int | None = None) -> "Recalled":
+        """Return where a topic is now, and what was published on it behind the sequence ``after``.
+
+        With ``most``, at most so many messages, the oldest of them. A bounded number of messages is kept for
+        each topic; if any of those that were asked for is kept no more, or ``after`` lies ahead of the topic,
+        `Recalled.messages` is `None`.
+        """
+        ...
+
 
 class Recalled(Struct, frozen=True, kw_only=True):
     """What a `Publisher` remembers of a topic."""

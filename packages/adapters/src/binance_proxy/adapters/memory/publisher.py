@@ -1,11 +1,12 @@
 """A publisher in memory: plain and slow, the model of what the wire says."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from itertools import islice
 from typing import Any, TypeAlias
 
 from msgspec import structs
 
-from binance_proxy.application.ports import PublishedEvent
+from binance_proxy.application.ports import PublishedEvent, Recalled
 from binance_proxy.domain.candle import Candle
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.scale import to_text
@@ -44,10 +45,12 @@ class Inbox:
 class MemoryPublisher:
     """A `Publisher` whose listeners are lists."""
 
-    def __init__(self, epoch: str = "memory") -> None:
+    def __init__(self, epoch: str = "memory", *, kept: int = 10_000) -> None:
         self.made = 0
         """How many bodies were made."""
         self._epoch = epoch
+        self._kept = kept
+        self._recent: dict[str, list[PublishedEvent | dict[str, object]]] = defaultdict(list)
         self._sequences: Counter[str] = Counter()
         self._inboxes: list[Inbox] = []
         self._newcomers: set[str] = set()
@@ -76,13 +79,29 @@ class MemoryPublisher:
         self._newcomers.clear()
         return new
 
+    def recall(self, topic: str, after: int, most: int | None = None) -> Recalled:
+        """Return where a topic is now, and what was published on it behind the sequence ``after``."""
+        newest = self._sequences[topic]
+        recent = self._recent.get(topic, [])
+        if not 0 <= newest - after <= len(recent):
+            return Recalled(epoch=self._epoch, sequence=newest, messages=None)
+        wanted = islice(enumerate(recent[len(recent) - newest + after :], after + 1), most)
+        bodies = [self._body(said, sequence) for sequence, said in wanted]
+        return Recalled(epoch=self._epoch, sequence=newest, messages=bodies)
+
     def _send(self, topic: str, said: PublishedEvent | dict[str, object]) -> None:
         self._sequences[topic] += 1
+        recent = self._recent[topic]
+        recent.append(said)
+        del recent[: -self._kept]
         for inbox in self._inboxes:
             if inbox.wants(topic):
-                self.made += 1
-                body = said if isinstance(said, dict) else {**body_of(said), "epoch": self._epoch}
-                inbox.put((topic, body | {"sequence": self._sequences[topic]}))
+                inbox.put((topic, self._body(said, self._sequences[topic])))
+
+    def _body(self, said: PublishedEvent | dict[str, object], sequence: int) -> dict[str, Any]:
+        self.made += 1
+        body = said if isinstance(said, dict) else {**body_of(said), "epoch": self._epoch}
+        return body | {"sequence": sequence}
 
 
 def topic_of(event: PublishedEvent) -> str:

@@ -1,10 +1,14 @@
 """The PUB side of the wire: one XPUB socket for each encoding."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 
+import msgspec
 import zmq
 from msgspec import Raw
 
@@ -16,7 +20,7 @@ from binance_proxy.adapters.zeromq.bodies import (
     msgpack_of,
 )
 from binance_proxy.adapters.zeromq.cloudevents import cloud_event_json
-from binance_proxy.application.ports import PublishedEvent, PublisherRejected
+from binance_proxy.application.ports import PublishedEvent, PublisherRejected, Recalled
 from binance_proxy.domain.candle import Candle
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, StaleBook, TradeTick
@@ -31,6 +35,12 @@ STATUS = "bridge.status"
 WELCOME = "bridge.welcome"
 LISTEN_S = 0.02
 """How often new subscriptions are looked at."""
+KEPT_STATUS = 100
+"""Messages about the bridge itself that are kept of each topic; they are large, and soon out of date."""
+KEPT_BOOKS = 20
+"""Whole books that are kept of each topic, and nothing older: one of Binance takes up about a megabyte."""
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass
@@ -76,18 +86,29 @@ class Endpoint:
 
 
 class Topic:
-    """One topic: its name, its count of messages, and the endpoints where somebody listens."""
+    """One topic: its name, its count of messages, the newest of them, and where somebody listens."""
 
-    __slots__ = ("listeners", "name", "sequence")
+    __slots__ = ("_books", "listeners", "name", "recent", "sequence")
 
-    def __init__(self, name: str, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, name: str, endpoints: Sequence[Endpoint], kept: int) -> None:
         self.name = name.encode()
         self.sequence = 0
+        self.recent: deque[PublishedEvent | dict[str, object]] = deque(maxlen=kept)
+        """What was published last, as it was given: a body is made only if somebody asks for it again."""
+        self._books: deque[int] = deque()
         self.hear(endpoints)
 
     def hear(self, endpoints: Sequence[Endpoint]) -> None:
         """Find out anew who listens."""
         self.listeners = [endpoint for endpoint in endpoints if endpoint.wants(self.name)]
+
+    def spare_books(self) -> None:
+        """Learn that the newest message is a whole book; let go of the oldest, and of what is before it."""
+        self._books.append(self.sequence)
+        if len(self._books) > KEPT_BOOKS:
+            last = self._books.popleft()
+            while self.recent and self.sequence - len(self.recent) < last:
+                self.recent.popleft()
 
 
 class Outlet:
@@ -119,10 +140,14 @@ class ZmqPublisher:
     wake ZeroMQ's I/O thread on its own, which costs more than everything else that happens to a tick.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], epoch: str) -> None:
-        """Take bound sockets; `open_publisher` makes them. ``epoch`` is the id of this run."""
+    def __init__(self, endpoints: Sequence[Endpoint], epoch: str, kept: int = 10_000) -> None:
+        """Take bound sockets; `open_publisher` makes them. ``epoch`` is the id of this run.
+
+        Of each topic so many messages are ``kept``, for `recall`.
+        """
         self._endpoints = endpoints
         self._epoch = epoch
+        self._kept = kept
         self._topics: dict[str, Topic] = {}
         self._outlets: dict[Instrument, Outlet] = {}
         self._newcomers: set[str] = set()
@@ -137,6 +162,9 @@ class ZmqPublisher:
             self._outlets[event.instrument] = outlet
         topic = outlet.topic_of(event)
         topic.sequence += 1
+        topic.recent.append(event)
+        if type(event) is BookSnapshot:
+            topic.spare_books()
         for endpoint in topic.listeners:
             endpoint.send(topic.name, outlet.body(event, topic.sequence, endpoint.levels))
         if topic.listeners:
@@ -158,6 +186,24 @@ class ZmqPublisher:
         self._newcomers.clear()
         return new
 
+    def recall(self, topic: str, after: int, most: int | None = None) -> Recalled:
+        """Return where a topic is now, and what was published on it behind the sequence ``after``."""
+        known = self._topics.get(topic)
+        if known is None:
+            return Recalled(epoch=self._epoch, sequence=0, messages=None if after else [])
+        behind, recent = known.sequence - after, known.recent
+        if not 0 <= behind <= len(recent):
+            return Recalled(epoch=self._epoch, sequence=known.sequence, messages=None)
+        first = len(recent) - behind
+        wanted = islice(recent, first, None if most is None else first + max(0, most))
+        bodies = [self._body(said, sequence) for sequence, said in enumerate(wanted, after + 1)]
+        return Recalled(epoch=self._epoch, sequence=known.sequence, messages=bodies)
+
+    def _body(self, said: PublishedEvent | dict[str, object], sequence: int) -> dict[str, object]:
+        if isinstance(said, dict):
+            return _decode(json_of(said | {"sequence": sequence}))
+        return _decode(json_of(self._outlets[said.instrument].body(said, sequence, levels_in_json)))
+
     def hear(self) -> None:
         """Take in new subscriptions, and welcome those who asked to be."""
         before = [set(endpoint.prefixes) for endpoint in self._endpoints]
@@ -170,8 +216,9 @@ class ZmqPublisher:
             self._send_own(WELCOME, {"type": "welcome", "epoch": self._epoch, "protocol": PROTOCOL})
 
     def _send_own(self, name: str, body: dict[str, object]) -> None:
-        topic = self._topic(name)
+        topic = self._topic(name, KEPT_STATUS)
         topic.sequence += 1
+        topic.recent.append(body)
         for endpoint in topic.listeners:
             endpoint.send(topic.name, body | {"sequence": topic.sequence})
         if topic.listeners:
@@ -182,16 +229,24 @@ class ZmqPublisher:
             self._flush_is_due = True
             self._loop.call_soon(self.flush)
 
-    def _topic(self, name: str) -> Topic:
+    def _topic(self, name: str, most: int | None = None) -> Topic:
         topic = self._topics.get(name)
         if topic is None:
-            topic = self._topics[name] = Topic(name, self._endpoints)
+            kept = self._kept if most is None else min(most, self._kept)
+            topic = self._topics[name] = Topic(name, self._endpoints, kept)
         return topic
 
 
 @asynccontextmanager
 async def open_publisher(
-    *, json: str, msgpack: str, epoch: str, high_water: int, linger_s: float, cloudevents: bool = False
+    *,
+    json: str,
+    msgpack: str,
+    epoch: str,
+    high_water: int,
+    linger_s: float,
+    kept: int = 10_000,
+    cloudevents: bool = False,
 ) -> AsyncIterator[ZmqPublisher]:
     """Bind both endpoints and send on them until the block is left.
 
@@ -200,6 +255,7 @@ async def open_publisher(
         msgpack: Address of the MessagePack endpoint.
         epoch: Id of this run; it is in every body.
         high_water: Messages that may wait for one subscriber; more are lost to it.
+        kept: Messages of each topic that can be recalled.
         cloudevents: Whether each JSON body is the data of a CloudEvent.
         linger_s: How long messages that are still on their way may take after the end.
 
@@ -216,7 +272,7 @@ async def open_publisher(
             ),
             Endpoint(_bind(context, msgpack, high_water), msgpack_of, levels_in_msgpack),
         ]
-        publisher = ZmqPublisher(endpoints, epoch)
+        publisher = ZmqPublisher(endpoints, epoch, kept)
         listening = asyncio.create_task(_listen(publisher))
         try:
             yield publisher
