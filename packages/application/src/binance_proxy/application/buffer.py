@@ -105,6 +105,10 @@ class StoreBuffer:
         if self._events == 1:
             self._filled.set()
 
+    def release(self) -> None:
+        """Let a taker that waits for its batch to fill have at once what is there."""
+        self._ready.set()
+
     async def room(self) -> None:
         """Wait until the queue is not full."""
         while self.is_full:

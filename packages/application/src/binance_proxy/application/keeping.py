@@ -176,6 +176,7 @@ class Keeping:
     async def all_stored(self) -> None:
         """Wait until everything that has been recorded so far is in the store, and not in the spool."""
         recorded = self._taken + len(self.buffer)
+        self.buffer.release()
         # Otherwise each writer would have to tell each waiter.
         while min(self._in_flight, default=self._taken) < recorded:  # noqa: ASYNC110
             await asyncio.sleep(GLANCE_S)

@@ -92,6 +92,8 @@ class Recording:
         )
         self._buffer = self.keeping.buffer
         self._held = self._was_held = False
+        self._beside: dict[str, Callable[[], object]] = {}
+        self._on_step: list[Callable[[], None]] = []
         self._tracks: dict[Instrument, Track] = {}
         self._timeframes = tuple(Timeframe(name) for name in settings.timeframes)
         self._repair: Repair | None = None
@@ -111,7 +113,7 @@ class Recording:
             clock=clock,
             tracks=self._tracks,
             begin=self._begin,
-            changed=self._tell_status,
+            changed=self._step,
         )
 
     @property
@@ -166,7 +168,7 @@ class Recording:
             self._buffer,
             self.report,
             plan=plan,
-            on_step=self._tell_status,
+            on_step=self._step,
             on_gap=want,
         )
         if repair and ending:
@@ -236,6 +238,18 @@ class Recording:
         """Events that wait in memory for the store."""
         return self.keeping.waiting
 
+    def track(self, instrument: Instrument) -> Track | None:
+        """Return what is known of an instrument at the moment; `None` if it is not recorded."""
+        return self._tracks.get(instrument)
+
+    def tell_also(self, name: str, say: Callable[[], object]) -> None:
+        """Have the status tell something else too, of whatever runs beside the recording."""
+        self._beside[name] = say
+
+    def watch_steps(self, on_step: Callable[[], None]) -> None:
+        """Have something called at once when a book gets into step or falls out of it, or the pairs change."""
+        self._on_step.append(on_step)
+
     @property
     def stale(self) -> Sequence[Instrument]:
         """Instruments whose book is not right at the moment."""
@@ -262,12 +276,18 @@ class Recording:
             "bad_frames": dict(report.bad),
             "feed_held": self._held,
             **self.keeping.status(),
+            **{name: say() for name, say in self._beside.items()},
         }
 
     def _tell_dropped(self, instrument: Instrument, stream: Stream, dropped: DroppedRange) -> None:
         """Tell of what was let go, also of an instrument that is recorded no more."""
         track = self._tracks.get(instrument) or self._following.left[instrument]
         track.dropped(stream, dropped)
+
+    def _step(self) -> None:
+        self._tell_status()
+        for on_step in self._on_step:
+            on_step()
 
     def _tell_status(self) -> None:
         self._publisher.publish_status(self.status())

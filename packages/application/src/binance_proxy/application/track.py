@@ -18,6 +18,7 @@ from binance_proxy.domain.candle import SECOND_NS, Candle, CandleFold, Timeframe
 from binance_proxy.domain.errors import BookStale
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Stream
+from binance_proxy.domain.order_book import OrderBook
 from binance_proxy.domain.sequence import covered_ids
 from binance_proxy.domain.tick import BadFrame, BookSnapshot, QuoteTick, StaleBook, TradeTick
 
@@ -86,6 +87,8 @@ class Track:
         self._goes_on = plan.goes_on
         self.takes_trades = Stream.TRADES in plan.streams
         """False while trades are passed over."""
+        self.newest_trade: TradeTick | None = None
+        """Of this run, by its id."""
         self._takes_book = Stream.ORDERBOOK in plan.streams
         self._on_gap = on_gap
         self._trade_ids = self._fresh_ids(Stream.TRADES, plan.seams.get(Stream.TRADES))
@@ -107,6 +110,26 @@ class Track:
     def in_step(self) -> bool:
         """True while the book is right."""
         return self._sync.book is not None
+
+    @property
+    def book(self) -> OrderBook:
+        """The book as it is until the next event: what was published of it up to now, and nothing else.
+
+        Raises:
+            BookStale: There is none that is right.
+        """
+        if not self._takes_book:
+            raise BookStale(f"the order book of {self.instrument.name} is not recorded")
+        if self._sync.book is None:
+            why = self._stale.reason if self._stale else "no snapshot has come yet"
+            raise BookStale(f"the book of {self.instrument.name} is out of step: {why}")
+        return self._sync.book
+
+    @property
+    def open_candles(self) -> Sequence[Candle]:
+        """The candles that are still open."""
+        candles = (fold.current() for fold in self._folds)
+        return [candle for candle in candles if candle is not None]
 
     @property
     def open_gaps(self) -> int:
@@ -261,6 +284,8 @@ class Track:
         if not self._trade_ids.take(trade.trade_id, trade.trade_id, trade):
             return
         self._report.trades += 1
+        if self.newest_trade is None or trade.trade_id > self.newest_trade.trade_id:
+            self.newest_trade = trade
         self._publish(trade)
         self._put(trade)
         self._trade_ids.tell_repaired()
@@ -354,10 +379,8 @@ class Track:
 
     def publish_open_candles(self) -> None:
         """Publish the candles that are still open."""
-        for fold in self._folds:
-            candle = fold.current()
-            if candle is not None:
-                self._publish(candle)
+        for candle in self.open_candles:
+            self._publish(candle)
 
     def publish_gaps(self) -> None:
         """Publish the gaps that are open or lost, the newest `MOST_GAPS` of each stream."""
