@@ -207,7 +207,7 @@ class Asked(Protocol):
 
 
 class LiveContract:
-    HISTORY = [trade(number) for number in range(1, 101)]
+    HISTORY = tuple(trade(number) for number in range(1, 101))
 
     @pytest.fixture
     async def asked(self) -> Asked:
@@ -267,7 +267,7 @@ class LiveContract:
         await asyncio.gather(*running)
 
     async def test_a_book_out_of_step_is_refused(self, asked: Asked) -> None:
-        with pytest.raises(BookStale, match="binance.spot.ethusdt is out of step: no snapshot has come yet"):
+        with pytest.raises(BookStale, match=r"binance.spot.ethusdt is out of step: no snapshot has come yet"):
             await asked.live.book(ETH)
         await asked.world.give(snapshot(10), quote(11))
         await asked.live.book(ETH)
@@ -282,9 +282,9 @@ class LiveContract:
 
     async def test_says_if_the_instrument_is_not_recorded_or_its_book_is_not(self, asked: Asked) -> None:
         other = Instrument(venue="binance", market=Market.SPOT, symbol="BTC/USDT")
-        with pytest.raises(BookStale, match="binance.spot.btcusdt is not recorded"):
+        with pytest.raises(BookStale, match=r"binance.spot.btcusdt is not recorded"):
             await asked.live.book(other)
-        with pytest.raises(BookStale, match="order book of binance.spot.solusdt is not recorded"):
+        with pytest.raises(BookStale, match=r"order book of binance.spot.solusdt is not recorded"):
             await asked.live.book(SOL)
 
     async def test_returns_what_was_published_behind_a_sequence(self, asked: Asked) -> None:

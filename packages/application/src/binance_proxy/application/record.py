@@ -247,7 +247,7 @@ class Recording:
         self._beside[name] = say
 
     def watch_steps(self, on_step: Callable[[], None]) -> None:
-        """Have something called at once when a book gets into step or falls out of it, or the pairs change."""
+        """Have something called whenever a book gets into step or falls out of it, or the pairs change."""
         self._on_step.append(on_step)
 
     @property
