@@ -20,6 +20,7 @@ from binance_proxy.adapters.zeromq.bodies import (
     msgpack_of,
 )
 from binance_proxy.adapters.zeromq.cloudevents import cloud_event_json
+from binance_proxy.adapters.zeromq.connections import Connections, Door, open_door
 from binance_proxy.application.ports import PublishedEvent, PublisherRejected, Recalled
 from binance_proxy.domain.candle import Candle
 from binance_proxy.domain.instrument import Instrument
@@ -140,11 +141,14 @@ class ZmqPublisher:
     wake ZeroMQ's I/O thread on its own, which costs more than everything else that happens to a tick.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], epoch: str, kept: int = 10_000) -> None:
+    def __init__(
+        self, endpoints: Sequence[Endpoint], epoch: str, kept: int = 10_000, doors: Sequence[Door] = ()
+    ) -> None:
         """Take bound sockets; `open_publisher` makes them. ``epoch`` is the id of this run.
 
         Of each topic so many messages are ``kept``, for `recall`.
         """
+        self.connections = Connections(doors)
         self._endpoints = endpoints
         self._epoch = epoch
         self._kept = kept
@@ -264,41 +268,45 @@ async def open_publisher(
     """
     context = zmq.Context()
     try:
+        json_socket, json_door = _bind(context, json, high_water)
+        msgpack_socket, msgpack_door = _bind(context, msgpack, high_water)
         endpoints = [
-            Endpoint(
-                _bind(context, json, high_water),
-                cloud_event_json if cloudevents else json_of,
-                levels_in_json,
-            ),
-            Endpoint(_bind(context, msgpack, high_water), msgpack_of, levels_in_msgpack),
+            Endpoint(json_socket, cloud_event_json if cloudevents else json_of, levels_in_json),
+            Endpoint(msgpack_socket, msgpack_of, levels_in_msgpack),
         ]
-        publisher = ZmqPublisher(endpoints, epoch, kept)
+        publisher = ZmqPublisher(endpoints, epoch, kept, (json_door, msgpack_door))
+        watching = asyncio.create_task(publisher.connections.watch())
         listening = asyncio.create_task(_listen(publisher))
         try:
             yield publisher
         finally:
             publisher.flush()
-            listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await listening
+            for task in (listening, watching):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
     finally:
         await asyncio.to_thread(context.destroy, linger=int(linger_s * 1000))
 
 
-def _bind(context: zmq.Context[zmq.Socket[bytes]], address: str, high_water: int) -> zmq.Socket[bytes]:
+def _bind(
+    context: zmq.Context[zmq.Socket[bytes]], address: str, high_water: int
+) -> tuple[zmq.Socket[bytes], Door]:
     socket = context.socket(zmq.XPUB)
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # each subscriber is heard, not only the first to a topic
     socket.setsockopt(zmq.SNDHWM, high_water)
+    door = open_door(context, socket, address)
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
         in_use = error.errno == zmq.EADDRINUSE
         why = IN_USE if in_use else error.strerror or str(error)
         raise PublisherRejected(f"cannot publish on {address}: {why}") from error
-    return socket
+    return socket, door
 
 
 async def _listen(publisher: ZmqPublisher) -> None:
     while True:
         publisher.hear()
+        publisher.connections.hear()
         await asyncio.sleep(LISTEN_S)
