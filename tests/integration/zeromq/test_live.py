@@ -172,17 +172,6 @@ async def test_no_more_than_so_many_questions_are_worked_on(
     assert len(scripted.asked) == 10
 
 
-async def test_a_report_reaches_the_recorder(address: str) -> None:
-    heard = []
-    async with (
-        open_live_socket(Scripted(), address, lambda name, said: heard.append((name, said))),
-        open_remote_live(address, PATIENCE_S) as live,
-    ):
-        await live.report("serve", {"workers": 2})
-        await until(lambda: heard)
-    assert heard == [("serve", {"workers": 2})]
-
-
 BROKEN = [
     [], [b""], [b"", b""], [b"\xc1"], [b"{}"], [b"nonsense"], [b"\x93\xa4book\x01\x02"], [b"\x91" * 10_000],
     [msgspec.msgpack.encode(["book", 1, {"venue": "x", "market": "spot", "symbol": "nonsense"}, None])],

@@ -138,7 +138,8 @@ class LiveRecording:
 
     async def status(self) -> dict[str, object]:
         """Return how the recording is, as ``bridge.status`` tells it."""
-        return self._recording.status()
+        epoch = self._publisher.recall("bridge.status", 0, most=0).epoch
+        return {"epoch": epoch, **self._recording.status()}
 
     async def catch_up(
         self, instrument: Instrument, fetch: tuple[int, int] | None = None, *, limit_s: float

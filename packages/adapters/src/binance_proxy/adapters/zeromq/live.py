@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import zmq
@@ -63,13 +63,6 @@ class _AskCatchUp(_Question, tag="catch_up", frozen=True):
     limit_s: float
 
 
-class _Report(Struct, array_like=True, frozen=True, tag="report"):
-    """What another process of the bridge says of itself. It is not answered."""
-
-    name: str
-    said: dict[str, Any]
-
-
 class _Answer(Struct, array_like=True, frozen=True):
     number: int
     stale: str | None
@@ -92,8 +85,8 @@ class _Book(Struct, array_like=True, frozen=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_read_question: Callable[[bytes], "_Question | _Report"] = msgspec.msgpack.Decoder(
-    _AskBook | _AskSince | _AskStatus | _AskCatchUp | _Report
+_read_question: Callable[[bytes], _Question] = msgspec.msgpack.Decoder(
+    _AskBook | _AskSince | _AskStatus | _AskCatchUp
 ).decode
 _read_answer = msgspec.msgpack.Decoder(_Answer).decode
 _read_book = msgspec.msgpack.Decoder(_Book).decode
@@ -101,19 +94,16 @@ _read_recalled = msgspec.msgpack.Decoder(Recalled).decode
 _read_status = msgspec.msgpack.Decoder(dict[str, Any]).decode
 _read_caught_up = msgspec.msgpack.Decoder(CaughtUp).decode
 
-OnReport: TypeAlias = Callable[[str, dict[str, Any]], None]
-
 
 class LiveSocket:
     """Answers the questions of the other processes. What cannot be read is counted, and else ignored."""
 
-    def __init__(self, socket: "zmq.asyncio.Socket", live: Live, on_report: OnReport) -> None:
+    def __init__(self, socket: "zmq.asyncio.Socket", live: Live) -> None:
         """Take a bound ROUTER; `open_live_socket` makes it."""
         self.unreadable = 0
         """Questions that could not be read."""
         self._socket = socket
         self._live = live
-        self._on_report = on_report
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -128,9 +118,7 @@ class LiveSocket:
                 if self.unreadable == 1:
                     log.warning("a question to the recording cannot be read: %s", error)
                 continue
-            if isinstance(question, _Report):
-                self._on_report(question.name, question.said)
-            elif len(self._tasks) >= MOST_WAITING:
+            if len(self._tasks) >= MOST_WAITING:
                 await self._say(peer, _Answer(question.number, None, "too much is asked of the recording"))
             else:
                 task = asyncio.create_task(self._answer(peer, question))
@@ -181,27 +169,20 @@ class LiveSocket:
         await self._socket.send_multipart([peer, _encode(answer)])
 
 
-def _ignore(name: str, said: dict[str, Any]) -> None:
-    pass
-
-
 @asynccontextmanager
-async def open_live_socket(
-    live: Live, address: str, on_report: OnReport = _ignore
-) -> AsyncIterator[LiveSocket]:
+async def open_live_socket(live: Live, address: str) -> AsyncIterator[LiveSocket]:
     """Let other processes ask a recording until the block is left.
 
     Args:
         live: The recording.
         address: Such as ``ipc:///run/bridge/live``; whoever may connect to it may ask.
-        on_report: Is handed the name of another process of the bridge, and what it says of itself.
     """
     context = zmq.asyncio.Context()
     try:
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.MAXMSGSIZE, LONGEST_QUESTION)
         socket.bind(address)
-        answering = LiveSocket(socket, live, on_report)
+        answering = LiveSocket(socket, live)
         running = asyncio.create_task(answering.run())
         try:
             yield answering
@@ -270,14 +251,6 @@ class RemoteLive:
         """
         question = _AskCatchUp(next(self._numbers), instrument, fetch, limit_s)
         return _read_caught_up(await self._ask(question, self._patience_s + limit_s))
-
-    async def report(self, name: str, said: dict[str, Any]) -> None:
-        """Tell the recorder how this process is, for its status. Nothing comes back.
-
-        Raises:
-            LiveUnavailable: It does not take it.
-        """
-        await self._within(self._patience_s, self._socket.send(_encode(_Report(name, said))))
 
     async def read(self) -> None:
         """Hand each answer to those who wait for it, without end."""

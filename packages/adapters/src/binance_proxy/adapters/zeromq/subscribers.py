@@ -18,7 +18,7 @@ MOST_SHOWN = 20
 LAGGING = 1_000
 """Who is behind by so many messages of one topic lags."""
 
-_Count = Annotated[int, Meta(ge=0, lt=2**63)]
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Name = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
@@ -29,7 +29,7 @@ class Place(Struct, frozen=True):
     sequence: _Count
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a subscriber says of itself: the params of ``subscribers.report``."""
 
     client: _Name

@@ -1,0 +1,129 @@
+"""The control socket: what the recorder itself answers to clients, in its own loop.
+
+It never waits behind a query. Each request is answered at once, and only so many in a second: whoever asks
+more has to wait, and the ticks have not.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import zmq
+import zmq.asyncio
+from msgspec import Struct
+
+from binance_proxy.adapters.zeromq.publisher import PROTOCOL
+from binance_proxy.adapters.zeromq.rpc import Fault, Request, no_such_method, our_fault, read
+from binance_proxy.adapters.zeromq.subscribers import Report, Subscribers
+from binance_proxy.application.ports import Live
+from binance_proxy.domain.errors import BridgeError
+
+log = logging.getLogger(__name__)
+
+LARGEST_FRAME = 65_536
+"""Bytes of a client's frame; who sends a larger one is cut off by ZeroMQ."""
+HANDSHAKE_MS = 3_000
+"""A connection that has not said what it is in this time is closed."""
+PING_MS, SILENT_MS = 15_000, 60_000
+"""How often a quiet connection is asked whether it is there, and how long it may take to say so."""
+HIGH_WATER = 100
+"""Answers that may wait for one client; the rest is lost to it."""
+BATCH, PAUSE_S = 10, 0.01
+"""After so many requests the recorder has so much time for itself: a thousand in a second are answered."""
+TIMEOUT_MS = 60_000
+LINGER_MS = 200
+
+
+class ControlRejected(BridgeError):
+    """Control requests cannot be taken where the settings say. The message says what to change."""
+
+
+class _Nothing(Struct, forbid_unknown_fields=True):
+    timeout_ms: int | None = None
+
+
+class Control:
+    """Answers what comes on a socket."""
+
+    def __init__(self, socket: "zmq.asyncio.Socket", live: Live, subscribers: Subscribers) -> None:
+        """Take a bound ROUTER; `open_control` makes it."""
+        self._socket = socket
+        self._live = live
+        self._subscribers = subscribers
+
+    async def run(self) -> None:
+        """Answer without end."""
+        while True:
+            for _ in range(BATCH):
+                client, *frames = await self._socket.recv_multipart()
+                await self._hear(client, frames)
+            await asyncio.sleep(PAUSE_S)
+
+    async def _hear(self, client: bytes, frames: Sequence[bytes]) -> None:
+        """Answer a message in the envelope that it came in; what has another shape is no request."""
+        *envelope, body = frames or [b""]
+        if envelope not in ([], [b""]) or not body:
+            return
+        found = read(body, TIMEOUT_MS, TIMEOUT_MS)
+        answer = await self._answer(found) if isinstance(found, Request) else found
+        if answer is not None:
+            await self._socket.send_multipart([client, *envelope, answer])
+
+    async def _answer(self, request: Request) -> bytes | None:
+        try:
+            answer = request.result(await self._result(request))
+        except Fault as fault:
+            answer = request.error(fault)
+        except Exception:
+            log.exception("%s failed", request.method)
+            answer = request.error(our_fault())
+        return answer if request.wants_answer else None
+
+    async def _result(self, request: Request) -> object:
+        if request.method == "bridge.status":
+            request.parse(_Nothing)
+            return {"type": "status", "protocol": PROTOCOL, **await self._live.status()}
+        if request.method == "subscribers.report":
+            self._subscribers.report(request.parse(Report))
+            return {}
+        raise no_such_method(request.method)
+
+
+@asynccontextmanager
+async def open_control(address: str, live: Live, subscribers: Subscribers) -> AsyncIterator[Control]:
+    """Answer control requests until the block is left.
+
+    Args:
+        address: Where, such as ``tcp://127.0.0.1:5558``.
+        live: The recording that says how it is.
+        subscribers: Gets what subscribers report.
+
+    Raises:
+        ControlRejected: The address is in use, or is none.
+    """
+    context = zmq.asyncio.Context()
+    try:
+        socket = context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, PING_MS)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENT_MS)
+        socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
+        socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
+        socket.setsockopt(zmq.IPV6, int("[" in address))
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            in_use = "it is in use, by another bridge perhaps; control.bind sets another address"
+            why = in_use if error.errno == zmq.EADDRINUSE else error.strerror or str(error)
+            raise ControlRejected(f"cannot take control requests on {address}: {why}") from error
+        control = Control(socket, live, subscribers)
+        running = asyncio.create_task(control.run())
+        try:
+            yield control
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    finally:
+        context.destroy(linger=LINGER_MS)
