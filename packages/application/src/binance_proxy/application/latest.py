@@ -1,0 +1,203 @@
+"""Keep the newest of every instrument in a cache: last trade, top of the book, open candles.
+
+What is kept is as old as its ``ts_recv`` says, and gets no older than `LatestSettings.ttl_s`. The keys are
+those of `trade_key`, `book_key` and `candle_key`; the values are JSON, with the fields of the wire's bodies.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from msgspec import json
+
+from binance_proxy.application.ports import Cache, Publisher
+from binance_proxy.application.record import Recording
+from binance_proxy.application.track import Track
+from binance_proxy.domain.candle import Candle, Timeframe
+from binance_proxy.domain.errors import BookStale
+from binance_proxy.domain.instrument import Instrument
+from binance_proxy.domain.scale import to_text
+from binance_proxy.domain.tick import Levels, TradeTick
+
+
+@dataclass(frozen=True)
+class LatestSettings:
+    """How the newest is kept."""
+
+    interval_s: float = 0.25
+    """How often each is put into the cache at most, and only if it has changed."""
+    ttl_s: float = 2.0
+    """How long it is kept there without a change."""
+
+
+def trade_key(instrument: Instrument) -> str:
+    """Return where the newest trade of this run is: ``latest:binance.spot.ethusdt:trade``."""
+    return f"latest:{instrument.name}:trade"
+
+
+def book_key(instrument: Instrument) -> str:
+    """Return where the best bid and ask are; nothing is there while the book is out of step."""
+    return f"latest:{instrument.name}:book"
+
+
+def candle_key(instrument: Instrument, timeframe: Timeframe) -> str:
+    """Return where the open candle is: ``latest:binance.spot.ethusdt:candle:1m``."""
+    return f"latest:{instrument.name}:candle:{timeframe.name}"
+
+
+@dataclass
+class _Told:
+    """What of an instrument is in the cache, as far as it was put there."""
+
+    trade: TradeTick | None = None
+    update_id: int | None = None
+    """Of the book; `None` if none is there."""
+    candles: dict[str, Candle] = field(default_factory=dict)
+
+
+class Latest:
+    """Keeps the newest of a recording in a cache."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        publisher: Publisher,
+        cache: Cache,
+        settings: LatestSettings | None = None,
+    ) -> None:
+        """Take the recording and where its newest goes; `open_latest` keeps it there."""
+        self._recording = recording
+        self._publisher = publisher
+        self._cache = cache
+        self._settings = settings or LatestSettings()
+        self._told: dict[Instrument, _Told] = {}
+        self._stepped = asyncio.Event()
+        recording.watch_steps(self._stepped.set)
+
+    async def run(self) -> None:
+        """Put what has changed, and drop what does not hold any more, without end."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._put_all())
+            tasks.create_task(self._drop_all())
+
+    async def _put_all(self) -> None:
+        while True:
+            for instrument in self._recording.instruments:
+                await self._put(instrument)
+            await asyncio.sleep(self._settings.interval_s)
+
+    async def _drop_all(self) -> None:
+        while True:
+            await self._stepped.wait()
+            self._stepped.clear()
+            for instrument, told in list(self._told.items()):
+                if told.update_id is not None and not self._holds(instrument):
+                    told.update_id = None
+                    await self._cache.drop(book_key(instrument))
+
+    def _holds(self, instrument: Instrument) -> bool:
+        track = self._recording.track(instrument)
+        return track is not None and track.state == "in step"
+
+    async def _put(self, instrument: Instrument) -> None:
+        track = self._recording.track(instrument)
+        if track is None:
+            return
+        told = self._told.setdefault(instrument, _Told())
+        trade, ttl_s = track.newest_trade, self._settings.ttl_s
+        if trade is not None and trade is not told.trade:
+            told.trade = trade
+            await self._cache.put(trade_key(instrument), json.encode(_of_trade(trade)), ttl_s)
+        for candle in track.open_candles:
+            name = candle.timeframe.name
+            if told.candles.get(name) != candle:
+                told.candles[name] = candle
+                key = candle_key(instrument, candle.timeframe)
+                await self._cache.put(key, json.encode(_of_candle(candle)), ttl_s)
+        await self._put_book(track, told)
+
+    async def _put_book(self, track: Track, told: _Told) -> None:
+        """Put the top of a book; if the book falls out of step meanwhile, it does not stay."""
+        instrument = track.instrument
+        try:
+            book = track.book
+        except BookStale:
+            return
+        if book.last_update_id == told.update_id:
+            return
+        at = self._publisher.recall(f"{instrument.name}.orderbook", 0, most=0)
+        top = _of(instrument) | {
+            "epoch": at.epoch,
+            "sequence": at.sequence,
+            "ts_event": book.ts_event,
+            "ts_recv": book.ts_recv,
+            "last_update_id": book.last_update_id,
+            "bids": _levels(instrument, book.bids(1)),
+            "asks": _levels(instrument, book.asks(1)),
+        }
+        reached = told.update_id = book.last_update_id
+        await self._cache.put(book_key(instrument), json.encode(top), self._settings.ttl_s)
+        if told.update_id != reached or not self._holds(instrument):
+            told.update_id = None
+            await self._cache.drop(book_key(instrument))
+
+
+@asynccontextmanager
+async def open_latest(
+    recording: Recording, publisher: Publisher, cache: Cache, settings: LatestSettings | None = None
+) -> AsyncIterator[Latest]:
+    """Keep the newest of a recording in a cache until the block is left."""
+    latest = Latest(recording, publisher, cache, settings)
+    running = asyncio.create_task(latest.run())
+    try:
+        yield latest
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def _of(instrument: Instrument) -> dict[str, object]:
+    return {"venue": instrument.venue, "market": instrument.market, "symbol": instrument.symbol}
+
+
+def _levels(instrument: Instrument, levels: Levels) -> list[tuple[str, str]]:
+    price, size = instrument.price_precision, instrument.size_precision
+    return [(to_text(at, price), to_text(resting, size)) for at, resting in levels]
+
+
+def _of_trade(trade: TradeTick) -> dict[str, object]:
+    one = trade.instrument
+    shown = _of(one) | {
+        "ts_event": trade.ts_event,
+        "ts_recv": trade.ts_recv,
+        "trade_id": trade.trade_id,
+        "price": to_text(trade.price, one.price_precision),
+        "size": to_text(trade.size, one.size_precision),
+        "aggressor": trade.aggressor,
+    }
+    if trade.first_match_id is not None:
+        shown |= {"first_match_id": trade.first_match_id, "last_match_id": trade.last_match_id}
+    return shown | ({"off_book": True} if trade.off_book else {})
+
+
+def _of_candle(candle: Candle) -> dict[str, object]:
+    one = candle.instrument
+    price, size = one.price_precision, one.size_precision
+    return _of(one) | {
+        "ts_event": candle.ts_event,
+        "ts_recv": candle.ts_recv,
+        "timeframe": candle.timeframe.name,
+        "start": candle.start,
+        "end": candle.end,
+        "open": to_text(candle.open, price),
+        "high": to_text(candle.high, price),
+        "low": to_text(candle.low, price),
+        "close": to_text(candle.close, price),
+        "volume": to_text(candle.volume, size),
+        "quote_volume": to_text(candle.quote_volume, price + size),
+        "vwap": to_text(candle.vwap, price),
+        "trades": candle.trades,
+        "closed": candle.closed,
+        "complete": candle.complete,
+    }
