@@ -29,15 +29,16 @@ def free_port() -> int:
 
 
 class Bridge:
-    """Runs `bridge` commands on one data folder and one pair of ports."""
+    """Runs `bridge` commands on one data folder and ports of its own; it answers control requests only."""
 
     def __init__(self, data_dir: Path, *options: str) -> None:
         self.data_dir = data_dir
         self.json = f"tcp://127.0.0.1:{free_port()}"
         self.msgpack = f"tcp://127.0.0.1:{free_port()}"
+        self.control = f"tcp://127.0.0.1:{free_port()}"
         settings = (
             f"data_dir={data_dir}", f"publish.json.bind={self.json}", f"publish.msgpack.bind={self.msgpack}",
-            *options,
+            "serve.bind=", f"control.bind={self.control}", *options,
         )  # fmt: skip
         self.options = [part for setting in settings for part in ("-o", setting)]
 

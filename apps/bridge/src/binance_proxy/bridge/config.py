@@ -8,6 +8,7 @@ from binance_proxy.adapters.ccxt.settings import Ccxt
 from binance_proxy.adapters.simulated.settings import Simulation
 from binance_proxy.adapters.spool.settings import SpoolSettings
 from binance_proxy.adapters.timescale.settings import Upkeep
+from binance_proxy.adapters.zeromq.settings import ServeSettings
 from binance_proxy.application.keeping import RecordSettings
 from binance_proxy.application.repair import RepairSettings
 from binance_proxy.domain.instrument import Market
@@ -92,6 +93,16 @@ class PublishConfig:
 
 
 @dataclass(frozen=True)
+class ControlConfig:
+    """``control``: what the recorder itself answers, beside all queries."""
+
+    bind: str = "tcp://127.0.0.1:5558"
+    """Where control requests are taken; empty to take none."""
+    insecure: bool = False
+    """Allow an address beyond this machine, for anyone to ask."""
+
+
+@dataclass(frozen=True)
 class CacheConfig:
     """``cache``: answers that were worked out, kept for a while for all processes of the bridge."""
 
@@ -123,6 +134,8 @@ class Config:
     store: StoreConfig = field(default_factory=StoreConfig)
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
+    serve: ServeSettings = field(default_factory=ServeSettings)
+    control: ControlConfig = field(default_factory=ControlConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     spool: SpoolSettings = field(default_factory=SpoolSettings)
     record: RecordSettings = field(default_factory=RecordSettings)

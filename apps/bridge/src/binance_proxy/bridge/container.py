@@ -431,5 +431,6 @@ class Container(containers.DeclarativeContainer):
         msgpack=config.provided.publish.msgpack.bind,
         high_water=config.provided.publish.high_water,
         linger_s=config.provided.publish.linger_s,
+        kept=config.provided.serve.recall,
         cloudevents=config.provided.publish.cloudevents,
     )

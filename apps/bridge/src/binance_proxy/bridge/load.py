@@ -54,6 +54,12 @@ BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("store.timescale.upkeep.columnstore_days", 0, 36_500),
     ("store.timescale.upkeep.partitions_ahead", 0, 366),
     ("store.timescale.upkeep.pause_s", 0.01, 3_600),
+    ("serve.workers", 1, 64),
+    ("serve.at_once", 1, 64),
+    ("serve.queue", 1, 1_000_000),
+    ("serve.timeout_ms", 1, 3_600_000),
+    ("serve.max_timeout_ms", 1, 3_600_000),
+    ("serve.recall", 0, 10_000_000),
     ("cache.limit_bytes", 8 * 1024**2, 2**50),
     ("cache.ttl_s", 0, DAY_S),
     ("cache.past_ttl_s", 0, YEAR_S),
@@ -250,13 +256,12 @@ def _check(config: Config) -> None:
     for key, beginnings in ADDRESSES.items():
         _check_venue_address(key, str(values[key]), beginnings)
     _check_one_venue(values)
-    for key, address in (
-        ("publish.json.bind", config.publish.json.bind),
-        ("publish.msgpack.bind", config.publish.msgpack.bind),
-    ):
-        _check_address(key, address, insecure=config.publish.insecure)
-    if config.publish.json.bind == config.publish.msgpack.bind:
-        raise ConfigError("publish.json.bind and publish.msgpack.bind are the same address")
+    _check_binds(config)
+    if config.serve.timeout_ms > config.serve.max_timeout_ms:
+        raise ConfigError(
+            f"serve.timeout_ms = {config.serve.timeout_ms} is above serve.max_timeout_ms"
+            f" = {config.serve.max_timeout_ms}"
+        )
     if config.store.timescale.url != "embedded":
         _check_url("store.timescale.url", config.store.timescale.url)
     if config.cache.url != "embedded":
@@ -328,7 +333,34 @@ def _check_one_venue(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"{changed} was changed, and {left} was not: they have to be of one venue")
 
 
-def _check_address(key: str, address: str, *, insecure: bool) -> None:
+def _check_binds(config: Config) -> None:
+    """Raise `ConfigError` for an address that is none, is not allowed, or is taken by something else."""
+    publish, serve, control = config.publish, config.serve, config.control
+    bound: dict[str, str] = {}
+    for key, address, insecure in (
+        ("publish.json.bind", publish.json.bind, publish.insecure),
+        ("publish.msgpack.bind", publish.msgpack.bind, publish.insecure),
+        ("serve.bind", serve.bind, serve.insecure),
+        ("control.bind", control.bind, control.insecure),
+    ):
+        section = key.partition(".")[0]
+        if not address and section != "publish":
+            continue
+        _check_address(key, address)
+        parts = urlsplit(address)
+        is_here = parts.scheme == "ipc" or parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        if not (is_here or insecure):
+            what = "read" if section == "publish" else "ask"
+            raise ConfigError(
+                f"{key} = {address!r} is open to other machines, for anyone to {what}: bind to 127.0.0.1,"
+                f" or set {section}.insecure = true"
+            )
+        if address in bound:
+            raise ConfigError(f"{bound[address]} and {key} are the same address")
+        bound[address] = key
+
+
+def _check_address(key: str, address: str) -> None:
     parts = urlsplit(address)
     if parts.scheme == "ipc" and (parts.netloc or parts.path):
         return
@@ -339,11 +371,6 @@ def _check_address(key: str, address: str, *, insecure: bool) -> None:
     if parts.scheme != "tcp" or not parts.hostname or port is None:
         raise ConfigError(
             f"{key} = {address!r} is not an address such as tcp://127.0.0.1:5555 or ipc:///run/x"
-        )
-    if not insecure and parts.hostname not in {"127.0.0.1", "localhost", "::1"}:
-        raise ConfigError(
-            f"{key} = {address!r} is open to other machines, for anyone to read: bind to 127.0.0.1,"
-            " or set publish.insecure = true"
         )
 
 

@@ -15,6 +15,7 @@ from binance_proxy.adapters.spool.store import SpooledStore
 from binance_proxy.application.ports import FeedRejected, FeedUnavailable, StoreUnavailable
 from binance_proxy.application.record import Recording
 from binance_proxy.application.report import Report
+from binance_proxy.bridge.beside import Running, announce, open_beside
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Kept, place_of, spool_folder
 from binance_proxy.bridge.load import environment
@@ -48,7 +49,9 @@ async def run(config: Config, *, duration_s: float | None, json: bool, typed_url
     started, stop = asyncio.Event(), asyncio.Event()
     with stopping_on_signals(started, stop) as received:
         async with AsyncExitStack() as stack:
-            recording = await _open(config, stack)
+            running = await _open(config, stack)
+            recording = running.recording
+            await stack.enter_async_context(open_beside(config, running))
             _announce(config, recording, typed_url)
             if duration_s is not None:
                 asyncio.get_running_loop().call_later(duration_s, stop.set)
@@ -64,7 +67,7 @@ async def run(config: Config, *, duration_s: float | None, json: bool, typed_url
     return 130 if signal.SIGINT in received else 0
 
 
-async def _open(config: Config, stack: AsyncExitStack) -> Recording:
+async def _open(config: Config, stack: AsyncExitStack) -> Running:
     """Open the parts in order: first what can fail at once, last what takes longest."""
     container = Container(config=config, owner="bridge run", attach=False)
     clock = container.clock()
@@ -105,7 +108,8 @@ async def _open(config: Config, stack: AsyncExitStack) -> Recording:
         return recording
 
     # Each time anew, for what has been looked up may be out of date.
-    return await _patient(prepare, away, where)()
+    recording = await _patient(prepare, away, where)()
+    return Running(recording, publisher, kept, source, container)
 
 
 async def _drain(spool: SpooledStore) -> None:
@@ -146,6 +150,7 @@ def _announce(config: Config, recording: Recording, typed_url: str | None) -> No
     source = config.feed.use + (f" ({', '.join(sorted(venues))})" if venues else "")
     err.print(f"recording     [bold]{escape(names)}[/] from [bold]{escape(source)}[/]")
     err.print(f"publishing    {config.publish.json.bind} (JSON), {config.publish.msgpack.bind} (MessagePack)")
+    announce(config)
     if recording.instruments:
         ways = _ways_to_look(config, recording.instruments[0], typed_url)
         for title, way in zip(("look", "", ""), ways, strict=True):

@@ -36,6 +36,8 @@ async def check(config: Config) -> int:
         ("archive", _check_archive),
         ("publish.json.bind", lambda config: _check_address(config.publish.json.bind)),
         ("publish.msgpack.bind", lambda config: _check_address(config.publish.msgpack.bind)),
+        ("serve.bind", lambda config: _check_address(config.serve.bind)),
+        ("control.bind", lambda config: _check_address(config.control.bind)),
     ]
     wrong = 0
     for name, test in checks:
@@ -93,6 +95,8 @@ async def _check_archive(config: Config) -> str:
 
 
 async def _check_address(address: str) -> str:
+    if not address:
+        return "none, nobody is answered"
     parts = urlsplit(address)
     if parts.scheme == "tcp":
         with socket.socket() as probe:

@@ -1,0 +1,109 @@
+"""What runs beside a recording: the sockets on which it answers, the cache, and the processes that ask it."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
+
+from rich.markup import escape
+
+from binance_proxy.adapters.zeromq.control import open_control
+from binance_proxy.adapters.zeromq.live import open_live_socket
+from binance_proxy.adapters.zeromq.publisher import ZmqPublisher
+from binance_proxy.adapters.zeromq.serving import private_folder, try_address
+from binance_proxy.adapters.zeromq.subscribers import Subscribers
+from binance_proxy.application.latest import open_latest
+from binance_proxy.application.live import open_live
+from binance_proxy.application.ports import Live
+from binance_proxy.application.record import Recording
+from binance_proxy.bridge.config import Config
+from binance_proxy.bridge.container import Cached, Container, Kept, Source
+from binance_proxy.bridge.terminal import err
+
+log = logging.getLogger(__name__)
+
+
+class Running(NamedTuple):
+    """A recording, and all that it is made of."""
+
+    recording: Recording
+    publisher: ZmqPublisher
+    kept: Kept
+    source: Source
+    container: Container
+
+
+class Asked(NamedTuple):
+    """What those who answer requests need of the bridge."""
+
+    live: Live
+    address: str
+    """Where another process finds the same."""
+    cached: Cached
+
+
+@asynccontextmanager
+async def open_beside(config: Config, running: Running) -> AsyncIterator[None]:
+    """Answer on the control socket, and have requests answered, until the block is left.
+
+    What can fail at once fails here: an address in use. All that takes its time begins with the recording,
+    and if it fails the recording goes on without.
+
+    Raises:
+        ControlRejected: The address of the control socket cannot be used.
+        ServeRejected: The address for requests cannot be used.
+    """
+    recording, publisher, kept, source, _ = running
+    subscribers = Subscribers(publisher, publisher.connections)
+    recording.tell_also("subscribers", subscribers.status)
+    async with AsyncExitStack() as stack:
+        live = await stack.enter_async_context(
+            open_live(recording, publisher, kept.past or kept.store, source.history)
+        )
+        if config.control.bind:
+            await stack.enter_async_context(open_control(config.control.bind, live, subscribers))
+        if config.serve.bind:
+            try_address(config.serve.bind)
+            serving = asyncio.create_task(_serve(config, running, live))
+            stack.push_async_callback(_end, serving)
+        yield
+
+
+async def _serve(config: Config, running: Running, live: Live) -> None:
+    """Have requests answered until cancelled. No fault of it may end the recording."""
+    recording, publisher = running.recording, running.publisher
+    folder = private_folder()
+    try:
+        async with AsyncExitStack() as stack:
+            address = f"ipc://{folder}/live"
+            await stack.enter_async_context(open_live_socket(live, address))
+            cached = await stack.enter_async_context(running.container.cache())
+            recording.tell_also("cache", cached.status)
+            await stack.enter_async_context(open_latest(recording, publisher, cached.cache))
+            await stack.enter_async_context(open_front(config, running, Asked(live, address, cached)))
+            await asyncio.Event().wait()
+    except Exception:
+        log.exception("requests are not answered any more; the recording goes on")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def open_front(config: Config, running: Running, asked: Asked) -> AsyncIterator[None]:
+    """Answer requests until the block is left."""
+    yield
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def announce(config: Config) -> None:
+    """Say where requests are answered, if they are."""
+    where = [config.serve.bind] if config.serve.bind else []
+    where += [f"control {config.control.bind}"] if config.control.bind else []
+    if where:
+        err.print(f"answering     {escape(', '.join(where))}")
