@@ -39,6 +39,16 @@ def complaint(bridge, command, *arguments, status):
         ("record.timeframes=['1m', '1m']", "names '1m' more than once"),
         ("publish.json.bind=tcp://0.0.0.0:5555", "publish.insecure"),
         ("publish.json.bind=5555", "publish.json.bind"),
+        (
+            "serve.bind=tcp://0.0.0.0:5557",
+            "for anyone to ask: bind to 127.0.0.1, or set serve.insecure = true",
+        ),
+        (
+            "control.bind=tcp://[::]:5558",
+            "for anyone to ask: bind to 127.0.0.1, or set control.insecure = true",
+        ),
+        ("control.bind=here", "control.bind = 'here' is not an address"),
+        ("serve.workers=0", "serve.workers = 0 is not from 1 to 64"),
         ("store.timescale.url=mysql://x", "store.timescale.url"),
         ("no equals sign", "key=value"),
     ],

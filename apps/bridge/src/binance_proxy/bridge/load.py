@@ -257,11 +257,6 @@ def _check(config: Config) -> None:
         _check_venue_address(key, str(values[key]), beginnings)
     _check_one_venue(values)
     _check_binds(config)
-    if config.serve.timeout_ms > config.serve.max_timeout_ms:
-        raise ConfigError(
-            f"serve.timeout_ms = {config.serve.timeout_ms} is above serve.max_timeout_ms"
-            f" = {config.serve.max_timeout_ms}"
-        )
     if config.store.timescale.url != "embedded":
         _check_url("store.timescale.url", config.store.timescale.url)
     if config.cache.url != "embedded":
