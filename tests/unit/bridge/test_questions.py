@@ -4,8 +4,8 @@ import pytest
 
 from binance_proxy.adapters.memory.registry import MemoryRegistry
 from binance_proxy.adapters.memory.store import MemoryStore
+from binance_proxy.application.serve.candles import newest_candles
 from binance_proxy.bridge.container import Kept
-from binance_proxy.bridge.questions import _newest_candles
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.instrument import Instrument, Market
 from binance_proxy.domain.tick import Side, TradeTick
@@ -36,7 +36,7 @@ async def kept_of(*times: int) -> Kept:
 )
 async def test_the_newest_candles_are_looked_for_back_to_1970_at_most(name, limit):
     kept = await kept_of(TS)
-    found = await _newest_candles(kept, ETH, Timeframe(name), 2**62, limit)
+    found = await newest_candles(kept.store, ETH, Timeframe(name), 2**62, limit)
     assert [candle.trades for candle in found] == [1]
 
 
@@ -44,7 +44,7 @@ async def test_the_newest_candles_are_looked_for_back_to_1970_at_most(name, limi
 async def test_a_stretch_without_a_trade_does_not_make_them_fewer(limit):
     minutes = (0, 1, 2, 500, 501, 90_000)
     kept = await kept_of(*(TS + minute * MINUTE_NS for minute in minutes))
-    found = await _newest_candles(kept, ETH, Timeframe("1m"), 2**62, limit)
+    found = await newest_candles(kept.store, ETH, Timeframe("1m"), 2**62, limit)
     every = await kept.store.candles(ETH, Timeframe("1m"), 0, 2**62)
     assert found[-limit:] == every[-limit:]
     assert len(every) == len(minutes)

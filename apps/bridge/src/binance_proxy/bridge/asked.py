@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from binance_proxy.application.ends import END_OF_TIME
-from binance_proxy.bridge.questions import Pick
+from binance_proxy.application.serve.meant import Pick
 from binance_proxy.bridge.terminal import ns
 from binance_proxy.domain.errors import ConfigError
 

@@ -10,12 +10,13 @@ from rich.progress import Progress
 from binance_proxy.application.covered import IdDay
 from binance_proxy.application.ends import newest
 from binance_proxy.application.ports import ExportError, MarketStore
+from binance_proxy.application.serve.meant import Pick
 from binance_proxy.application.stats import DayStats
 from binance_proxy.application.stats import stats as stats_of
 from binance_proxy.bridge.calendar import day_of, drawn, legend
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.page import page
-from binance_proxy.bridge.questions import Pick, instrument_of, open_kept, table_of
+from binance_proxy.bridge.questions import instrument_of, open_kept, table_of
 from binance_proxy.bridge.terminal import err, out, print_json, size, utc
 from binance_proxy.domain.candle import DAY_NS
 from binance_proxy.domain.instrument import Instrument

@@ -229,6 +229,16 @@ class Skipped:
         self._ts_event = 0
 
     @property
+    def reached(self) -> tuple[int, int] | None:
+        """The highest id of the numbering that it is in, and the latest ``ts_event``; `None` before any."""
+        return None if self._ids.last_id is None else (self._ids.last_id, self._ts_event)
+
+    def begin_at(self, reached: tuple[int, int]) -> None:
+        """Go on where another has `reached`, so that a hole behind it is found."""
+        last_id, self._ts_event = reached
+        self._ids.feed(last_id, last_id)
+
+    @property
     def holes(self) -> Sequence[Absent]:
         """What was skipped so far and did not come after all, by id; of each numbering for itself."""
         found = list(self._of_old)

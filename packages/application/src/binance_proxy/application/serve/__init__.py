@@ -1,0 +1,1 @@
+"""Answers to whoever asks: what is stored, and how it is now."""

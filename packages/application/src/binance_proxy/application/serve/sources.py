@@ -1,0 +1,165 @@
+"""Where answers come from: what is stored, the recording that goes on, and what was worked out before."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2s
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from binance_proxy.application.ports import (
+    Archive,
+    Cache,
+    CaughtUp,
+    Clock,
+    InstrumentRegistry,
+    Live,
+    LiveUnavailable,
+    MarketStore,
+    PairRegistry,
+)
+from binance_proxy.application.serve.asked import MOST_ROWS, AskedOf, AskedRows
+from binance_proxy.application.serve.meant import Pick, archived, instrument_of
+from binance_proxy.domain.candle import SECOND_NS
+from binance_proxy.domain.instrument import Instrument
+
+SLACK_NS = 60 * SECOND_NS
+"""How far apart the venue's clock and ours may be, and how long a tick may be on its way."""
+PRESENT_S = 1.0
+"""How long an answer is kept whose range reaches the present."""
+PAST_S = 30.0
+"""How long one is kept whose range lies in the past."""
+ARCHIVED_NS = 30 * SECOND_NS
+"""How long it is remembered what the archive has: its footers take long to read."""
+VERSION = b"1"
+"""Of what is kept in the cache; what another version has put there is passed over."""
+
+
+class _Dated(Protocol):
+    """What is kept: an answer that says whether it had everything."""
+
+    @property
+    def stored(self) -> bool: ...
+
+
+Kept = TypeVar("Kept", bound=_Dated)
+
+
+@dataclass
+class Sources:
+    """The ports that answers are made from."""
+
+    store: MarketStore
+    """Database and archive, read as one."""
+    registry: InstrumentRegistry
+    pairs: PairRegistry
+    archive: Archive | None
+    """For instruments that only the archive knows; `None` if there is none."""
+    live: Live
+    cache: Cache
+    clock: Clock
+    _stored: dict[str, int] = field(default_factory=dict)
+    """Up to when everything of an instrument is known to be in the store, in ns by our clock."""
+    _archived: tuple[int, Sequence[Instrument]] | None = None
+
+    async def instrument(self, asked: AskedOf) -> Instrument:
+        """Return the recorded instrument that is asked about.
+
+        Raises:
+            NothingStored: It was never recorded.
+            Ambiguous: It was recorded in several places.
+            StoreUnavailable: The store is away.
+        """
+        return await instrument_of(self.registry, self.archive, Pick(asked.symbol, asked.venue, asked.market))
+
+    async def archived(self) -> Sequence[Instrument]:
+        """Return the instruments that the archive has, as it was not long ago."""
+        if self.archive is None:
+            return ()
+        now = self.clock.now()
+        if self._archived is None or not 0 <= now - self._archived[0] < ARCHIVED_NS:
+            self._archived = now, await archived(self.archive)
+        return self._archived[1]
+
+    async def caught_up(
+        self, instrument: Instrument, end: int, deadline: int, fetch: tuple[int, int] | None = None
+    ) -> CaughtUp:
+        """Wait until what was recorded before ``end`` is in the store, for half of the time that is left.
+
+        What has once been said to be stored is not asked for again. A recording that does not answer is no
+        error: the answer says then that the newest ticks may be missing.
+        """
+        now = self.clock.now()
+        if fetch is None and end + SLACK_NS <= self._stored.get(instrument.name, 0):
+            return CaughtUp(stored=True)
+        limit_s = max(deadline - now, 0) / 2 / SECOND_NS
+        try:
+            found = await self.live.catch_up(instrument, fetch, limit_s=limit_s)
+        except LiveUnavailable as error:
+            return CaughtUp(stored=False, not_fetched=str(error) if fetch else None)
+        if found.stored:
+            self._stored[instrument.name] = max(now, self._stored.get(instrument.name, 0))
+        return found
+
+    async def page(
+        self,
+        asked: AskedRows,
+        question: bytes,
+        end: int,
+        kind: type[Kept],
+        make: Callable[[], Awaitable[Kept]],
+    ) -> Kept:
+        """Return a page of a question. Like `kept`, but what is too much to be kept is made each time."""
+        if asked.limit > MOST_ROWS:
+            return await make()
+        which = msgspec.msgpack.encode((question, asked.limit, asked.cursor))
+        return await self.kept(which, end, kind, make, fresh=asked.fresh)
+
+    async def kept(
+        self, question: bytes, end: int, kind: type[Kept], make: Callable[[], Awaitable[Kept]], *, fresh: bool
+    ) -> Kept:
+        """Return an answer that is kept, or make it and keep it; of many who ask at once one makes it.
+
+        Args:
+            question: Everything that the answer depends on.
+            end: Of its range, in ns: what lies in the past is kept longer, once it is all stored.
+            kind: What it is.
+            make: Works it out.
+            fresh: Whether it has to be made anew.
+        """
+        key = f"answer:{VERSION.decode()}:{blake2s(question).hexdigest()}"
+        is_past = end + SLACK_NS <= self.clock.now()
+        made: list[Kept] = []
+
+        async def packed() -> bytes:
+            made.append(await make())
+            return VERSION + msgspec.msgpack.encode(made[-1])
+
+        def ttl_s() -> float:
+            return PAST_S if is_past and (not made or made[-1].stored) else PRESENT_S
+
+        if not fresh:
+            raw = await self.cache.once(key, ttl_s(), packed)
+            found = made[-1] if made else _unpacked(raw, kind)
+            if found is not None:
+                if made and ttl_s() < PAST_S and is_past:  # it will soon be answered better
+                    await self.cache.put(key, raw, ttl_s())
+                return found
+        raw = await packed()
+        await self.cache.put(key, raw, ttl_s())
+        return made[-1]
+
+
+def _unpacked(raw: bytes, kind: type[Kept]) -> Kept | None:
+    """Return what was kept; `None` if it is broken, or of another version."""
+    if raw[:1] != VERSION:
+        return None
+    try:
+        return msgspec.msgpack.decode(raw[1:], type=kind)
+    except msgspec.MsgspecError:
+        return None
+
+
+def question_of(method: str, instrument: Instrument, *parts: str | float | None) -> bytes:
+    """Return what tells a question from every other one."""
+    return msgspec.msgpack.encode((method, instrument.name, instrument.units, *parts))
