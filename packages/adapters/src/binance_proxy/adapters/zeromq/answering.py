@@ -1,0 +1,54 @@
+"""From a request to its answer: params in, a result and perhaps a frame of rows out."""
+
+from collections.abc import Mapping
+
+from binance_proxy.adapters.zeromq.rpc import Fault, Request, no_such_method
+from binance_proxy.adapters.zeromq.worker import Answered
+from msgspec.structs import replace
+
+from binance_proxy.application.serve.answers import Answers, NoSuchMethod
+from binance_proxy.application.serve.failures import failure_of
+from binance_proxy.application.serve.page import ArrowFrame, CandlesPage, GapsPage, Page, TradesPage
+from binance_proxy.application.serve.rows import CandleRow, GapRow, Row, TradeRow
+
+_ROWS: Mapping[type[Page], type[Row]] = {TradesPage: TradeRow, CandlesPage: CandleRow, GapsPage: GapRow}
+
+
+class Answering:
+    """Answers requests by `Answers`. Give it to a worker together with `fault_of`."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    async def __call__(self, request: Request, left_s: float) -> Answered:
+        """Answer a request within so many seconds.
+
+        Raises:
+            Fault: The params cannot be read, or there is no such method.
+            BridgeError: `fault_of` makes a `Fault` of it.
+        """
+        params = request.mapped()
+        try:
+            result = await self._answers.ask(request.method, params, left_s)
+        except NoSuchMethod as error:
+            raise no_such_method(request.method) from error
+        if isinstance(result, (TradesPage, CandlesPage, GapsPage)) and params.get("accept") == "arrow":
+            return _as_arrow(result)
+        return Answered(result)
+
+
+def fault_of(error: Exception) -> Fault | None:
+    """Say which error a client gets; `None` for one that should not have happened."""
+    failure = failure_of(error)
+    if failure is None:
+        return None
+    return Fault(failure.code, failure.message, failure.kind, retry=failure.retry)
+
+
+def _as_arrow(page: TradesPage | CandlesPage | GapsPage) -> Answered:
+    """Put the rows of a page into a frame of their own."""
+    from binance_proxy.adapters.zeromq.arrow import stream_of  # noqa: PLC0415  pyarrow is slow to import
+
+    rows = page.rows or []
+    frame = stream_of(_ROWS[type(page)], rows)
+    return Answered(replace(page, rows=None, arrow=ArrowFrame(rows=len(rows))), (frame,))
