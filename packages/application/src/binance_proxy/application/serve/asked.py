@@ -54,8 +54,8 @@ class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every method takes."""
 
     timeout_ms: Annotated[
-        int | None,
-        Meta(ge=1, description="How long the answer may take; `serve.timeout_ms` if left out"),
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="How long the answer may take; `serve.timeout_ms` if left out"),
     ] = None
 
 
@@ -64,8 +64,8 @@ class AskedOf(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     symbol: Annotated[str, Meta(min_length=1, max_length=64, description="The pair, such as ETH/USDT")]
     venue: Annotated[
-        str | None,
-        Meta(min_length=1, max_length=64, description="Its venue, if the pair was recorded on several"),
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(description="Its venue, if the pair was recorded on several"),
     ] = None
     market: Annotated[Market | None, Meta(description="Its market, if the pair was recorded on several")] = (
         None
@@ -82,8 +82,8 @@ class AskedRows(AskedOf, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="Rows of a page; at most 10,000, and 100,000 with `accept: arrow`"),
     ] = 1_000
     cursor: Annotated[
-        str | None,
-        Meta(min_length=1, max_length=400, description="`next` of the page before, of the same question"),
+        Annotated[str, Meta(min_length=1, max_length=400)] | None,
+        Meta(description="`next` of the page before, of the same question"),
     ] = None
     accept: Annotated[
         Literal["arrow"] | None,

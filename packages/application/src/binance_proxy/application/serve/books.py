@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.ports import LiveBook
 from binance_proxy.application.rebuild import BookUnknown, book_at
-from binance_proxy.application.serve.asked import AskedOf, At, time_of
+from binance_proxy.application.serve.asked import AskedOf, At, Count, time_of
 from binance_proxy.application.serve.failures import WrongParams
 from binance_proxy.application.serve.rows import (
     BookRow,
@@ -35,9 +35,7 @@ FEW = 50
 """Levels of the live book that are asked for first, where more are rarely needed."""
 
 Bps = Annotated[float, Meta(description="In basis points: hundredths of a percent")]
-Levelled = Annotated[
-    int | None, Meta(ge=1, le=100_000, description="The best so many of each side; all of them if left out")
-]
+Levelled = Annotated[Count | None, Meta(description="The best so many of each side; all of them if left out")]
 
 
 class AskedBook(AskedOf, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -47,7 +47,8 @@ class AskedAdd(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
     symbol: Symbol
     market: Where
     streams: Annotated[
-        list[Stream] | None, Meta(max_length=16, description="What to record; everything if left out")
+        Annotated[list[Stream], Meta(max_length=16)] | None,
+        Meta(description="What to record; everything if left out"),
     ] = None
     enabled: Annotated[bool, Meta(description="False records nothing of it until it is enabled")] = True
 

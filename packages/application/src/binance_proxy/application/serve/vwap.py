@@ -26,8 +26,8 @@ class AskedVwap(AskedOf, frozen=True, kw_only=True, forbid_unknown_fields=True):
     start: Start = None
     end: End = None
     window_s: Annotated[
-        float | None,
-        Meta(gt=0, le=10_000_000_000, description="In place of `start`: the last so many seconds"),
+        Annotated[float, Meta(gt=0, le=10_000_000_000)] | None,
+        Meta(description="In place of `start`: the last so many seconds"),
     ] = None
     fresh: Annotated[bool, Meta(description="Work it out anew, past the cache")] = False
 

@@ -1,0 +1,133 @@
+"""Answers over a store in memory, and a recording that does what a test tells it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from binance_proxy.adapters.memory.cache import MemoryCache
+from binance_proxy.adapters.memory.clock import ManualClock
+from binance_proxy.adapters.memory.publisher import MemoryPublisher
+from binance_proxy.adapters.memory.registry import MemoryRegistry
+from binance_proxy.adapters.memory.store import MemoryStore
+from binance_proxy.application.ports import (
+    Archive,
+    CaughtUp,
+    LiveBook,
+    LiveUnavailable,
+    MarketStore,
+    Recalled,
+    StoredEvent,
+)
+from binance_proxy.application.serve.answers import Answers
+from binance_proxy.domain.errors import BookStale
+from binance_proxy.domain.instrument import Instrument
+from binance_proxy.domain.order_book import OrderBook
+from binance_proxy.domain.tick import BookSnapshot
+from ticks_made import MIDNIGHT
+
+NOW = MIDNIGHT + 3_600_000_000_000
+
+
+class HandLive:
+    """A recording in which nothing happens by itself."""
+
+    def __init__(self, store: MarketStore) -> None:
+        self.store = store
+        self.books: dict[str, BookSnapshot] = {}
+        self.publisher = MemoryPublisher("e1")
+        self.waiting: list[StoredEvent] = []
+        """Recorded, and not in the store yet."""
+        self.at_venue: list[StoredEvent] = []
+        self.is_slow = self.is_away = False
+        self.asked: list[tuple[str, Any]] = []
+
+    def _answer(self, what: str, how: Any = None) -> None:
+        self.asked.append((what, how))
+        if self.is_away:
+            raise LiveUnavailable("the recording does not answer")
+
+    async def book(self, instrument: Instrument, levels: int | None = None) -> LiveBook:
+        self._answer("book", levels)
+        if instrument.name not in self.books:
+            raise BookStale(f"the book of {instrument.name} is out of step")
+        bids, asks = OrderBook(self.books[instrument.name]).depth(levels)
+        book = msgspec.structs.replace(self.books[instrument.name], bids=bids, asks=asks)
+        return LiveBook(book=book, epoch="e1", sequence=7)
+
+    async def since(self, topic: str, epoch: str, sequence: int) -> Recalled:
+        self._answer("since", topic)
+        found = self.publisher.recall(topic, sequence, 1_000)
+        if epoch != "e1":
+            return Recalled(epoch="e1", sequence=found.sequence, messages=None)
+        return found
+
+    async def status(self) -> dict[str, object]:
+        self._answer("status")
+        return {"type": "status", "epoch": "e1", "protocol": "1"}
+
+    async def catch_up(
+        self, instrument: Instrument, fetch: tuple[int, int] | None = None, *, limit_s: float
+    ) -> CaughtUp:
+        self._answer("catch_up", (fetch, limit_s))
+        if self.is_slow:
+            return CaughtUp(stored=False, not_fetched="it takes too long" if fetch else None)
+        await self.store.append(self.waiting)
+        self.waiting = []
+        fetched = 0
+        if fetch is not None:
+            fetched = await self.store.append(
+                [one for one in self.at_venue if fetch[0] <= one.ts_event < fetch[1]]
+            )
+        return CaughtUp(stored=True, fetched=fetched)
+
+
+class Asking:
+    """Answers, and everything that they are made from."""
+
+    def __init__(
+        self,
+        store: MarketStore,
+        registry: MemoryRegistry,
+        *,
+        archive: Archive | None = None,
+        clock: ManualClock | None = None,
+        cache_bytes: int = 2**24,
+    ) -> None:
+        self.store, self.registry = store, registry
+        self.live = HandLive(store)
+        self.clock = clock or ManualClock(NOW, auto=False)
+        self.cache = MemoryCache(cache_bytes, lambda: self.clock.now() / 1e9)
+        self.answers = Answers(
+            store=store,
+            registry=registry,
+            pairs=registry,
+            archive=archive,
+            live=self.live,
+            cache=self.cache,
+            clock=self.clock,
+        )
+
+    async def ask(self, method: str, left_s: float = 10.0, **params: Any) -> Any:
+        """Return an answer as a client sees it."""
+        return msgspec.to_builtins(await self.answers.ask(method, params, left_s))
+
+    async def pages(self, method: str, **params: Any) -> list[dict[str, Any]]:
+        """Return every page of a question."""
+        pages = [await self.ask(method, **params)]
+        while pages[-1]["next"] is not None:
+            pages.append(await self.ask(method, **params | {"cursor": pages[-1]["next"]}))
+        return pages
+
+
+async def asking(events: Sequence[StoredEvent], **other: Any) -> Asking:
+    """Return answers over a store in memory with these events."""
+    registry = MemoryRegistry()
+    store = MemoryStore(registry)
+    await store.append(events)
+    return Asking(store, registry, **other)
+
+
+def told(pages: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Return the holes that the pages tell, in order."""
+    return [(hole["first_id"], hole["last_id"]) for page in pages for hole in page["holes"]]
