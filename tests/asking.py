@@ -110,7 +110,7 @@ class Asking:
 
     async def ask(self, method: str, left_s: float = 10.0, **params: Any) -> Any:
         """Return an answer as a client sees it."""
-        return msgspec.to_builtins(await self.answers.ask(method, params, left_s))
+        return msgspec.json.decode(msgspec.json.encode(await self.answers.ask(method, params, left_s)))
 
     async def pages(self, method: str, **params: Any) -> list[dict[str, Any]]:
         """Return every page of a question."""

@@ -208,6 +208,6 @@ async def test_what_was_never_recorded_is_named_with_what_is_there():
 async def test_a_pair_on_two_venues_has_to_be_told_apart():
     other = Instrument(venue="simulated", market=Market.SPOT, symbol="ETH/USDT")
     asked = await asking([trade(1), trade(2, instrument=other)])
-    with pytest.raises(Ambiguous, match="recorded in 2 places.*: binance spot, simulated spot"):
+    with pytest.raises(Ambiguous, match=r"recorded in 2 places.*: binance spot, simulated spot"):
         await asked.ask("trades.list", symbol="ETH/USDT")
     assert ids(await asked.ask("trades.list", symbol="ETH/USDT", venue="simulated")) == [2]

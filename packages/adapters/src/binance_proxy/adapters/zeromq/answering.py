@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from binance_proxy.adapters.zeromq.rpc import Fault, Request, no_such_method
-from binance_proxy.adapters.zeromq.worker import Answered
 from msgspec.structs import replace
 
+from binance_proxy.adapters.zeromq.rpc import Fault, Request, no_such_method
+from binance_proxy.adapters.zeromq.worker import Answered
 from binance_proxy.application.serve.answers import Answers, NoSuchMethod
 from binance_proxy.application.serve.failures import failure_of
 from binance_proxy.application.serve.page import ArrowFrame, CandlesPage, GapsPage, Page, TradesPage

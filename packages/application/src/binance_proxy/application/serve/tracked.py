@@ -81,7 +81,7 @@ async def remove_pair(sources: Sources, asked: AskedRemove, deadline: int) -> Pa
 
 
 def _symbol(given: str) -> str:
-    symbol = given.upper()
+    symbol = given.upper() if given.isascii() else given
     if not is_symbol(symbol):
         raise WrongParams("symbol", f"{given!r} is not a pair such as BTC/USDT: two assets, with a slash")
     return symbol
