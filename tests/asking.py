@@ -41,6 +41,7 @@ class HandLive:
         self.at_venue: list[StoredEvent] = []
         self.is_slow = self.is_away = False
         self.asked: list[tuple[str, Any]] = []
+        self.told: dict[str, object] = {"type": "status", "epoch": "e1", "protocol": "1"}
 
     def _answer(self, what: str, how: Any = None) -> None:
         self.asked.append((what, how))
@@ -64,7 +65,7 @@ class HandLive:
 
     async def status(self) -> dict[str, object]:
         self._answer("status")
-        return {"type": "status", "epoch": "e1", "protocol": "1"}
+        return self.told
 
     async def catch_up(
         self, instrument: Instrument, fetch: tuple[int, int] | None = None, *, limit_s: float

@@ -35,7 +35,7 @@ def stream_of(kind: type[Row], rows: Sequence[Row]) -> bytes:
                 columns.append(pa.array(values, pa.string()).cast(_DECIMAL))
             except pa.ArrowInvalid as error:
                 raise TooLarge(
-                    f"a {field.name} has more digits than a decimal with {PLACES} places holds: leave `accept` out"
+                    f"a {field.name} has more digits than decimal128(38, {PLACES}) holds: leave `accept` out"
                 ) from error
         else:
             columns.append(pa.array(values, field.type))

@@ -66,7 +66,7 @@ _TABLE = (
     Method("stats.slippage", books.AskedSlippage, books.Slippage, books.get_slippage, _OF_BOOK),
     Method("stats.liquidity", books.AskedLiquidity, books.Liquidity, books.get_liquidity, _OF_BOOK),
     Method("gaps.list", gaps.AskedGaps, GapsPage, gaps.list_gaps, _OF_RANGE),
-    Method("bridge.status", status.AskedStatus, dict[str, object], status.get_status, _ALWAYS),
+    Method("bridge.status", status.AskedStatus, dict[str, Any], status.get_status, _ALWAYS),
     Method("topics.since", status.AskedSince, status.Since, status.get_since, (*_ALWAYS, LARGE)),
 )
 METHODS: Mapping[str, Method] = {one.name: one for one in _TABLE}

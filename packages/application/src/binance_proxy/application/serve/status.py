@@ -1,6 +1,6 @@
 """How the bridge is, and what somebody missed of its topics."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -30,7 +30,7 @@ class Since(Struct, frozen=True, kw_only=True):
     epoch: Annotated[str, Meta(description="Of the bridge that runs now")]
     sequence: Annotated[int, Meta(description="Of the newest message of the topic; 0 if there was none")]
     messages: Annotated[
-        list[dict[str, object]] | None,
+        list[dict[str, Any]] | None,
         Meta(description="The bodies as they were published, oldest first; null if you must start over"),
     ]
     more: Annotated[bool, Meta(description="Whether there are further ones: ask again behind the last")]
