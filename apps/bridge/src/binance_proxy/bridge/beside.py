@@ -19,7 +19,8 @@ from binance_proxy.application.live import open_live
 from binance_proxy.application.ports import Live
 from binance_proxy.application.record import Recording
 from binance_proxy.bridge.config import Config
-from binance_proxy.bridge.container import Cached, Container, Kept, Source
+from binance_proxy.bridge.container import Container, Kept, Source
+from binance_proxy.bridge.serve import open_front
 from binance_proxy.bridge.terminal import err
 
 log = logging.getLogger(__name__)
@@ -35,13 +36,19 @@ class Running(NamedTuple):
     container: Container
 
 
-class Asked(NamedTuple):
-    """What those who answer requests need of the bridge."""
+class Report:
+    """What the front has said last of itself."""
 
-    live: Live
-    address: str
-    """Where another process finds the same."""
-    cached: Cached
+    def __init__(self) -> None:
+        self._last: dict[str, object] = {"workers": 0}
+
+    def hear(self, report: dict[str, object]) -> None:
+        """Take a report."""
+        self._last = report
+
+    def said(self) -> dict[str, object]:
+        """Return the last report."""
+        return self._last
 
 
 @asynccontextmanager
@@ -82,18 +89,16 @@ async def _serve(config: Config, running: Running, live: Live) -> None:
             cached = await stack.enter_async_context(running.container.cache())
             recording.tell_also("cache", cached.status)
             await stack.enter_async_context(open_latest(recording, publisher, cached.cache))
-            await stack.enter_async_context(open_front(config, running, Asked(live, address, cached)))
+            front = Report()
+            recording.tell_also("serve", front.said)
+            await stack.enter_async_context(
+                open_front(config, running.kept, running.container, cached, live, address, front.hear)
+            )
             await asyncio.Event().wait()
     except Exception:
         log.exception("requests are not answered any more; the recording goes on")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@asynccontextmanager
-async def open_front(config: Config, running: Running, asked: Asked) -> AsyncIterator[None]:
-    """Answer requests until the block is left."""
-    yield
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

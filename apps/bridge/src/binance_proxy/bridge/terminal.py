@@ -33,6 +33,10 @@ class LogFormat(Enum):
 class _AboveProgress(logging.Handler):
     """Prints log lines by the console, which knows of the progress line below them."""
 
+    def __init__(self, log_format: LogFormat) -> None:
+        super().__init__()
+        self.log_format = log_format
+
     def emit(self, record: logging.LogRecord) -> None:
         """Print a line."""
         err.print(self.format(record), markup=False, emoji=False)
@@ -54,7 +58,7 @@ def set_up_log(log_format: LogFormat) -> None:
             exception_formatter=structlog.dev.plain_traceback,  # the others show variables, passwords too
         )
     )
-    to_stderr = _AboveProgress()
+    to_stderr = _AboveProgress(log_format)
     to_stderr.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -68,6 +72,12 @@ def set_up_log(log_format: LogFormat) -> None:
         logging.getLogger(talkative).setLevel(logging.WARNING)
     # The store says in a line what the driver says in a hundred.
     logging.getLogger("asyncpg").setLevel(logging.CRITICAL)
+
+
+def chosen_log_format() -> LogFormat:
+    """Return how log lines look in this process, for another one that logs to the same place."""
+    ours = (one for one in logging.getLogger().handlers if isinstance(one, _AboveProgress))
+    return next((one.log_format for one in ours), LogFormat.CONSOLE)
 
 
 def utc(ts: int, *, parts: str = "milliseconds") -> str:

@@ -1,0 +1,133 @@
+"""What those do who answer requests: processes beside the bridge, or itself for a store in memory."""
+
+import asyncio
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import msgspec
+
+from binance_proxy.adapters.zeromq.answering import Answering, fault_of
+from binance_proxy.adapters.zeromq.crew import Crew, Life, Told, hear
+from binance_proxy.adapters.zeromq.front import INSIDE
+from binance_proxy.adapters.zeromq.live import open_remote_live
+from binance_proxy.adapters.zeromq.serving import open_serving, python
+from binance_proxy.adapters.zeromq.worker import open_worker
+from binance_proxy.application.ports import Live, StoreUnavailable
+from binance_proxy.application.serve.answers import Answers
+from binance_proxy.bridge.config import Config
+from binance_proxy.bridge.container import Cached, Container, Kept
+from binance_proxy.bridge.terminal import LogFormat, chosen_log_format, set_up_log
+
+log = logging.getLogger(__name__)
+
+PROGRAM = python("binance_proxy.bridge.serve:main")
+PAUSE_S = 1.0
+"""Between two tries to reach a database that is away."""
+
+
+class Post(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker must know."""
+
+    config: Config
+    live: str
+    """Where the recording answers."""
+    log_format: LogFormat
+
+
+@asynccontextmanager
+async def open_front(
+    config: Config,
+    kept: Kept,
+    container: Container,
+    cached: Cached,
+    live: Live,
+    address: str,
+    tell: Callable[[dict[str, object]], None],
+) -> AsyncIterator[None]:
+    """Answer requests until the block is left.
+
+    Args:
+        config: The effective configuration.
+        kept: What the bridge itself has open, for a store that is in its memory.
+        container: The bridge's own.
+        cached: The cache, and how others open it.
+        live: The recording.
+        address: Where other processes reach it.
+        tell: Is called once a second with what the front reports.
+
+    Raises:
+        ServeRejected: The address for requests cannot be used.
+    """
+    inside = config.store.use == "memory"
+    settings = dataclasses.replace(config.serve, workers=0) if inside else config.serve
+    theirs = dataclasses.replace(config, cache=cached.settings)
+    post = Post(config=theirs, live=address, log_format=chosen_log_format())
+    async with AsyncExitStack() as stack:
+        serving = await stack.enter_async_context(
+            open_serving(settings, PROGRAM, msgspec.msgpack.encode(post), tell)
+        )
+        if inside:
+            answering = Answering(answers_from(kept, container, cached, live))
+            worker = await stack.enter_async_context(
+                open_worker(serving.workers_address, INSIDE, settings.at_once, answering, fault_of)
+            )
+            stack.push_async_callback(_end, asyncio.create_task(worker.run()))
+        yield
+
+
+def main() -> None:
+    """Be the process that forks the front and the workers. The bridge starts it, and tells it what to do."""
+    told = hear()
+    post = msgspec.msgpack.decode(told.more, type=Post)
+    set_up_log(post.log_format)
+    Crew(told, lambda life: asyncio.run(work(told, post, life))).run()
+
+
+async def work(told: Told, post: Post, life: Life) -> None:
+    """Answer requests until it is time to end."""
+    container = Container(config=post.config, owner="bridge run", attach=True)
+    with life.ends() as end:
+        async with AsyncExitStack() as stack:
+            kept = await _store(container, stack, end)
+            if kept is None:
+                return
+            cached = await stack.enter_async_context(container.cache())
+            live = await stack.enter_async_context(open_remote_live(post.live))
+            answering = Answering(answers_from(kept, container, cached, live))
+            at_once = told.settings.at_once
+            worker = await stack.enter_async_context(
+                open_worker(told.workers_address, life.name, at_once, answering, fault_of)
+            )
+            await worker.run_until(end)
+
+
+async def _store(container: Container, stack: AsyncExitStack, end: asyncio.Event) -> Kept | None:
+    """Open the store, as soon as it is there; `None` if it is time to end before."""
+    while not end.is_set():
+        try:
+            return await stack.enter_async_context(container.store())
+        except StoreUnavailable as error:
+            log.warning("requests are answered as soon as the database is there: %s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(end.wait(), PAUSE_S)
+    return None
+
+
+def answers_from(kept: Kept, container: Container, cached: Cached, live: Live) -> Answers:
+    """Make answers of what is open."""
+    return Answers(
+        store=kept.past or kept.store,
+        registry=kept.registry,
+        pairs=kept.pairs,
+        archive=kept.archive,
+        live=live,
+        cache=cached.cache,
+        clock=container.clock(),
+    )
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
