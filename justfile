@@ -145,6 +145,10 @@ storm-store *args:
 soak *args:
     uv run python tests/storm/soak.py {{ args }}
 
+# A million frames of nonsense at the front and its workers, whose memory must stay flat: `just fuzz --seed 2`
+fuzz *args:
+    uv run python tests/storm/fuzz.py {{ args }}
+
 # Kill a spool and an archive run at every call by which they write, sync or rename: what was there is there once
 kill-points:
     uv run python tests/integration/spool/kill_points.py

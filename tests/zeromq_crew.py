@@ -56,6 +56,14 @@ async def note(request: Request) -> Answered:
     return Answered(None)
 
 
+async def until(request: Request) -> Answered:
+    """Answer when a file is there."""
+    path = Path(request.parse(Toy).path)
+    while not path.exists():  # noqa: ASYNC110, ASYNC240 - a toy
+        await asyncio.sleep(0.005)
+    return Answered(None)
+
+
 async def die(_: Request) -> Answered:
     os.kill(os.getpid(), signal.SIGKILL)
     return Answered(None)
@@ -95,7 +103,7 @@ async def refuse(_: Request) -> Answered:
     raise KeyError("it is away")
 
 
-TOYS = (echo, pid, sleep, note, die, stop, stubborn, large, arrow, half, fail, refuse)
+TOYS = (echo, pid, sleep, until, note, die, stop, stubborn, large, arrow, half, fail, refuse)
 
 
 async def answer(request: Request, left_s: float) -> Answered:
@@ -154,12 +162,6 @@ class Office:
         socket.connect(self.address)
         return Client(socket)
 
-    async def until(self, condition: Any) -> None:
-        """Wait for something to become true."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():  # noqa: ASYNC110 - nothing says when
-                await asyncio.sleep(0.01)
-
     async def reported(self, **figures: Any) -> dict[str, Any]:
         """Wait for a report, from now on, that says this."""
         seen = len(self.reports)
@@ -169,7 +171,7 @@ class Office:
                 all(one.get(name) == value for name, value in figures.items()) for one in self.reports[seen:]
             )
 
-        await self.until(says)
+        await eventually(says)
         return self.report
 
     def close(self) -> None:
@@ -181,7 +183,7 @@ class Client:
 
     def __init__(self, socket: "zmq.asyncio.Socket") -> None:
         self.socket = socket
-        self._is_req = socket.socket_type == zmq.REQ
+        self._is_req = socket.type == zmq.REQ
 
     async def send(self, body: bytes) -> None:
         await self.socket.send_multipart([body] if self._is_req else [b"", body])
@@ -225,11 +227,22 @@ def children(pid: int) -> set[int]:
     return found
 
 
+async def eventually(condition: Any) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - nothing says when
+            await asyncio.sleep(0.01)
+
+
 def alive(pid: int) -> bool:
     try:
         return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def open_files(pid: int) -> int:
+    return len(list((Path("/proc") / str(pid) / "fd").iterdir()))
 
 
 def resident_kib(pid: int) -> int:
@@ -244,7 +257,7 @@ async def open_office(**settings: Any) -> AsyncIterator[Office]:
     try:
         async with open_serving(office.settings, PROGRAM, b"", office.reports.append) as serving:
             office.serving = serving
-            await office.until(lambda: office.report.get("workers") == office.settings.workers)
+            await eventually(lambda: office.report.get("workers") == office.settings.workers)
             yield office
     finally:
         office.close()

@@ -249,6 +249,15 @@ def test_a_worker_that_is_silent_is_dead():
     assert room.handed == ["a1", "a1"]
 
 
+def test_workers_that_fall_silent_together_count_as_one_death():
+    room = Room(workers=(1, 1))
+    room.ask("a", "a1", timeout_ms=60_000)
+    room.pass_time(SILENT_S)
+    assert room.replies == []
+    room.hello("w2", 1)
+    assert room.handed == ["a1", "a1"]
+
+
 def test_what_a_worker_says_that_was_given_up_is_dropped():
     room = Room(workers=(1,))
     room.ask("a", "a1", timeout_ms=60_000)

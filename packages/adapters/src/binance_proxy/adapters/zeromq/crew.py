@@ -40,8 +40,10 @@ NICER = 5
 """How much the whole crew stands back behind the recorder; see ``nice(1)``."""
 SHORT_LIFE_S = 10.0
 """Who dies sooner is replaced later and later."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 3.0
 """Before the second replacement after short lives, and at most. The first one comes at once."""
+LONGEST_PAUSE_OF_READY_S = 0.2
+"""At most, if the one that died had been ready to answer: then it was not its start that failed."""
 GRACE_S = 3.0
 """So long those who are told to end may take."""
 PR_SET_PDEATHSIG = 1
@@ -119,6 +121,7 @@ class Place:
     name: bytes = b""
     pid: int = 0
     born: float = 0.0
+    was_ready: bool = False
     short_lives: int = 0
     due: float = 0.0
     """When the next one is to be born."""
@@ -188,6 +191,7 @@ class Crew:
         self._born += 1
         place.name = b"%d-%s" % (self._born, secrets.token_hex(4).encode())
         place.born = time.monotonic()
+        place.was_ready = False
         theirs: socket.socket | None = None
         if place is self._front:
             self._control, theirs = socket.socketpair()
@@ -246,10 +250,12 @@ class Crew:
             return
         *lines, self._heard = (self._heard + heard).split(b"\n")
         for line in lines:
-            name = line.removeprefix(b"kill ")
+            word, name = line.split(b" ")
             for place in self._workers:
-                if place.pid and place.name == name:
+                if place.pid and place.name == name and word == b"kill":
                     os.kill(place.pid, signal.SIGKILL)
+                elif place.name == name:
+                    place.was_ready = True
 
     def _bury(self) -> None:
         """See who has died. With the front its workers go: nobody waits for what they are at."""
@@ -271,7 +277,8 @@ class Crew:
         place.short_lives = place.short_lives + 1 if now - place.born < SHORT_LIFE_S else 0
         pause_s = 0.0
         if place.short_lives > 1:
-            pause_s = min(FIRST_PAUSE_S * 2 ** (place.short_lives - 2), LONGEST_PAUSE_S)
+            longest_s = LONGEST_PAUSE_OF_READY_S if place.was_ready else LONGEST_PAUSE_S
+            pause_s = min(FIRST_PAUSE_S * 2 ** min(place.short_lives - 2, 16), longest_s)
         place.due = now + pause_s
         log.warning("%s has ended with status %d; another one starts in %.1f s", who, status, pause_s)
         if place is not self._front:

@@ -228,14 +228,15 @@ class Dispatch:
         self._wait(ask)
         self._hand_out(now)
 
-    def hello(self, now: float, worker: bytes, slots: int) -> None:
-        """Hear that a worker is there. It says so again and again."""
+    def hello(self, now: float, worker: bytes, slots: int) -> bool:
+        """Hear that a worker is there; return whether that is new. It says so again and again."""
         known = self._workers.get(worker)
-        if known is None:
-            self._workers[worker] = Worker(worker, slots, now)
-            self._hand_out(now)
-        else:
+        if known is not None:
             known.heard = now
+            return False
+        self._workers[worker] = Worker(worker, slots, now)
+        self._hand_out(now)
+        return True
 
     def answered(
         self, now: float, worker: bytes, number: int, answer: Sequence[bytes], *, failed: bool = False
@@ -253,20 +254,7 @@ class Dispatch:
 
     def died(self, now: float, worker: bytes) -> None:
         """Hear that a worker is no more. What it was at goes to others."""
-        known = self._workers.pop(worker, None)
-        if known is None:
-            return
-        for ask in reversed(known.at.values()):
-            ask.client.holds -= 1
-            ask.worker = None
-            ask.deaths += 1
-            if ask.given_up:
-                self._end(ask)
-            elif ask.deaths >= DEATHS:
-                self._answer(ask, workers_died())
-                self._end(ask)
-            else:
-                self._wait(ask, first=True)
+        self._bury(worker)
         self._hand_out(now)
 
     def left(self, now: float, client: bytes) -> None:
@@ -307,13 +295,13 @@ class Dispatch:
     def tick(self, now: float) -> None:
         """Let time pass: fail what is due, and give up workers that are silent."""
         for worker in [one for one in self._workers.values() if one.heard + SILENT_S <= now]:
-            self._dismiss(now, worker)
+            self._dismiss(worker)
         while self._dues and self._dues[0][0] <= now:
             due, _, ask = heappop(self._dues)
             if ask.over or ask.due != due:
                 continue
             if ask.given_up and ask.worker is not None:
-                self._dismiss(now, ask.worker)
+                self._dismiss(ask.worker)
                 continue
             self.counts.timed_out += 1
             self._answer(ask, deadline_passed(ask.timeout_ms))
@@ -407,9 +395,26 @@ class Dispatch:
         self._look_at(ask)
         self._deeds.append(Cancel(worker.name, ask.number))
 
-    def _dismiss(self, now: float, worker: Worker) -> None:
+    def _dismiss(self, worker: Worker) -> None:
         self._deeds.append(Dismiss(worker.name))
-        self.died(now, worker.name)
+        self._bury(worker.name)
+
+    def _bury(self, worker: bytes) -> None:
+        """Forget a worker; what it was at waits again, or fails."""
+        known = self._workers.pop(worker, None)
+        if known is None:
+            return
+        for ask in reversed(known.at.values()):
+            ask.client.holds -= 1
+            ask.worker = None
+            ask.deaths += 1
+            if ask.given_up:
+                self._end(ask)
+            elif ask.deaths >= DEATHS:
+                self._answer(ask, workers_died())
+                self._end(ask)
+            else:
+                self._wait(ask, first=True)
 
     def _look_at(self, ask: Ask) -> None:
         if len(self._dues) > 2 * self._open + 1_000:

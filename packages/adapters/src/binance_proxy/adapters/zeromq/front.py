@@ -1,5 +1,6 @@
 """The front: a socket for clients, a socket for workers, and a `Dispatch` between them."""
 
+import contextlib
 import logging
 import os
 import resource
@@ -32,7 +33,7 @@ BACKLOG = 1_024
 BATCH = 500
 """Messages that are taken from a socket before the other one has its turn."""
 REPORT_S = 1.0
-"""How often the front says how it is."""
+"""How often the front says how it is; at once when a worker comes or goes."""
 RETRY_S = 0.005
 """How often a client that does not take its answers is tried again."""
 REBIND_S = 0.1
@@ -59,7 +60,8 @@ def run_front(
     Args:
         settings: Where and how.
         workers_address: Where workers connect to.
-        control: Lines ``known NAME`` and ``died NAME`` about workers come in, ``kill NAME`` goes out.
+        control: Lines ``known NAME`` and ``died NAME`` about workers come in, ``ready NAME`` and
+            ``kill NAME`` go out.
         report_to: A file descriptor that gets a line of JSON every second; a full one does not get it.
         restarts: How many fronts have died before this one.
     """
@@ -143,6 +145,8 @@ class Front:
         self._heard = b""
         self._unreadable = self._misshapen = self._died = 0
         self._restarts = restarts
+        self._reported: int | None = None
+        """Workers, in the last report."""
 
     def run(self) -> None:
         """Work until there is nobody to work for.
@@ -171,7 +175,7 @@ class Front:
             self._dispatch.tick(now)
             self._outbox.again(now)
             self._act(now)
-            if now >= report_at:
+            if now >= report_at or self._dispatch.workers != self._reported:
                 self._report()
                 report_at = now + REPORT_S
 
@@ -207,7 +211,8 @@ class Front:
                 continue
             now = time.monotonic()
             if kind == HELLO:
-                self._dispatch.hello(now, name, int(number))
+                if self._dispatch.hello(now, name, int(number)):
+                    self._ask_crew(b"ready", name)
             elif kind in {ANSWER, ERROR}:
                 self._dispatch.answered(now, name, int(number), frames, failed=kind == ERROR)
             elif kind == STOPPED:
@@ -281,7 +286,11 @@ class Front:
     def _kill(self, worker: bytes) -> None:
         if worker != INSIDE:
             self._known.discard(worker)
-            self._control.sendall(b"kill %s\n" % worker)
+            self._ask_crew(b"kill", worker)
+
+    def _ask_crew(self, word: bytes, worker: bytes) -> None:
+        with contextlib.suppress(OSError):  # it is gone; that comes up next
+            self._control.sendall(b"%s %s\n" % (word, worker))
 
     def _say_goodbye(self) -> None:
         now = time.monotonic()
@@ -292,6 +301,7 @@ class Front:
 
     def _report(self) -> None:
         dispatch = self._dispatch
+        self._reported = dispatch.workers
         status = {
             "pid": os.getpid(),
             "workers": dispatch.workers,
@@ -305,9 +315,6 @@ class Front:
             "workers_replaced": self._died,
             "fronts_replaced": self._restarts,
         }
-        try:
+        # Nobody reads just now, or ever again; then `control` says so too.
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
             os.write(self._report_to, msgspec.json.encode(status) + b"\n")
-        except BlockingIOError:
-            pass  # nobody reads just now
-        except BrokenPipeError:
-            pass  # and nobody will; `control` says so too
