@@ -159,7 +159,7 @@ def test_bad_usage_has_status_2(bridge, arguments, says):
 
 
 def test_check_says_what_is_right_and_what_is_wrong(bridge):
-    assert bridge("check").count("ok") == 6
+    assert bridge("check").count("ok") == 8
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", int(bridge.json.rpartition(":")[2])))
         taken.listen()

@@ -14,7 +14,7 @@ import zmq.asyncio
 from msgspec import Struct
 
 from binance_proxy.adapters.zeromq.publisher import PROTOCOL
-from binance_proxy.adapters.zeromq.rpc import Fault, Request, no_such_method, our_fault, read
+from binance_proxy.adapters.zeromq.rpc import Fault, Request, our_fault, read
 from binance_proxy.adapters.zeromq.subscribers import Report, Subscribers
 from binance_proxy.application.ports import Live
 from binance_proxy.domain.errors import BridgeError
@@ -87,7 +87,12 @@ class Control:
         if request.method == "subscribers.report":
             self._subscribers.report(request.parse(Report))
             return {}
-        raise no_such_method(request.method)
+        raise Fault(
+            -32601,
+            f"{request.method!r} is not answered here, only bridge.status and subscribers.report are;"
+            " other requests go to serve.bind",
+            "NoSuchMethod",
+        )
 
 
 @asynccontextmanager
