@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench import archive, candles, fanout, feeds, filling, path, rows, sizes, spool
+from bench import archive, cache, candles, fanout, feeds, filling, path, rows, sizes, spool
 
 BENCHES = {
     "path": lambda given: path.bench(given.rounds),
@@ -21,6 +21,7 @@ BENCHES = {
     "candles": lambda given: candles.bench(given.rounds),
     "sizes": lambda _: sizes.bench(),
     "spool": lambda given: spool.bench(given.rounds),
+    "cache": lambda given: cache.bench(given.rounds),
     "feeds": lambda given: feeds.bench(given.rounds),
     "fanout": lambda given: fanout.bench(given.rounds),
 }
