@@ -169,12 +169,13 @@ async def test_a_new_run_of_the_bridge_forgets_what_earlier_ones_kept(server: Ru
 async def test_a_server_that_comes_up_with_what_it_held_long_ago_is_not_believed(server: Running) -> None:
     async with server.cache() as cache:
         await cache.put("k", b"old", LONG_S)
+        await asyncio.gather(*(cache.get("k") for _ in range(50)))  # so that all connections are open
         saved = {name: server.raw.get(name) for name in (MARK, VALUE)}
         await cache.put("k", b"new", LONG_S)
         await server.kill()
         for name, value in saved.items():
             server.raw.set(name, value)
-        assert await cache.get("k") is None
+        assert set(await asyncio.gather(*(cache.get("k") for _ in range(50)))) == {None}
         await until(lambda: reachable(cache))
         assert await cache.get("k") is None
 
@@ -291,6 +292,37 @@ async def test_a_server_that_wants_a_password_that_is_not_ours_is_away(
         async with open_valkey_cache(good, "test", patience_s=10, lease_s=2, fresh=True) as cache:
             await cache.put("k", b"1", LONG_S)
             assert await cache.get("k") == b"1"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b":abc\r\n", b"$abc\r\n", b"$-5\r\n", b"*2\r\n:1\r\n",
+        b"*-1\r\n", b"+OK\r\n", b":1\r\n", b"\x00\xff\r\n", b"-ERR no\r\n", b"*1\r\n$1\r\nx\r\n", b"$5\r\nab",
+        b"*99999999999\r\n", b"$99999999999999\r\n", b"x" * 200_000,
+    ],
+)  # fmt: skip
+async def test_a_stranger_at_the_address_is_a_server_that_is_away(said: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while await reader.read(65_536):
+                writer.write(said)
+                if not said:
+                    break
+        writer.close()
+
+    stranger = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = stranger.sockets[0].getsockname()[1]
+    async with open_valkey_cache(
+        f"valkey://127.0.0.1:{port}/0", "test", patience_s=QUICK_S, lease_s=2, fresh=True
+    ) as cache:
+        async with asyncio.timeout(PATIENCE_S):
+            for number in range(20):
+                await cache.put("k", b"1", LONG_S)
+                assert await cache.get("k") is None
+                assert await cache.once(str(number), LONG_S, at_once(b"2")) == b"2"
+                await cache.drop("k")
+    stranger.close()
 
 
 def test_a_place_is_told_without_a_password() -> None:

@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 from valkey.asyncio import ConnectionPool, Valkey
 from valkey.asyncio.connection import AbstractConnection
 from valkey.exceptions import ConnectionError as ConnectionLost
-from valkey.exceptions import ResponseError, ValkeyError
+from valkey.exceptions import ResponseError
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +21,6 @@ LONGEST_PAUSE_S = 1.0
 """Between two attempts to reach a server that is away; pauses double from the first to this."""
 SAID_AGAIN_S = 60.0
 """The same trouble is logged once in so many seconds."""
-
-TROUBLE = (TimeoutError, OSError, EOFError, RuntimeError, ValkeyError)
-"""What a command fails with. A transport that is closed already is a `RuntimeError` of the loop's."""
 
 Answer = TypeVar("Answer")
 
@@ -44,7 +40,7 @@ class Link:
     """
 
     def __init__(self, url: str, mark: str, patience_s: float) -> None:
-        # No timeouts of the library's own: one for the whole command, by `_patience`, is enough.
+        # No timeouts of the library's own: one for the whole command, by `_in_time`, is enough.
         pool = ConnectionPool.from_url(url, socket_timeout=None, max_connections=SEATS + 1)
         pool.connection_kwargs["valkey_connect_func"] = self._greet
         self.client = Valkey(connection_pool=pool)
@@ -54,6 +50,7 @@ class Link:
         self._patience_s = patience_s
         self._seats = asyncio.Semaphore(SEATS)
         self._server_run: bytes | None = None
+        self._outages = 0
         self._returning: asyncio.Task[None] | None = None
         self._said: tuple[str, float] = ("", 0.0)
 
@@ -68,12 +65,15 @@ class Link:
         async with self._seats:
             if not self.reachable:
                 raise Away
+            outages = self._outages
             try:
-                async with self._patience():
-                    return await command()
-            except TROUBLE as error:
+                answer = await self._in_time(command())
+            except Exception as error:  # of a stranger's bytes the library makes errors of any kind
                 self._lost(error)
                 raise Away from error
+            if outages != self._outages:
+                raise Away  # it may have read what is to be forgotten
+            return answer
 
     async def forget(self) -> None:
         """Make everything that is kept worthless, for every process.
@@ -89,26 +89,25 @@ class Link:
             self._returning.cancel()
             await asyncio.wait({self._returning})
         self.reachable = False
-        with contextlib.suppress(*TROUBLE):
-            async with self._patience():
-                await self.client.aclose(close_connection_pool=True)
+        with contextlib.suppress(Exception):
+            await self._in_time(self.client.aclose(close_connection_pool=True))
 
-    @asynccontextmanager
-    async def _patience(self) -> AsyncIterator[None]:
-        """Limit how long something takes, in two steps.
+    async def _in_time(self, command: Awaitable[Answer]) -> Answer:
+        """Await a command for `patience_s`, in two steps.
 
         If this process itself stood still, an answer may lie there that nobody has read yet: the last fifth
         of the time begins only when the loop turns again.
         """
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(None) as limit:
-            step = loop.call_later(
-                self._patience_s * 0.8, lambda: limit.reschedule(loop.time() + self._patience_s * 0.2)
-            )
-            try:
-                yield
-            finally:
-                step.cancel()
+        limit = asyncio.timeout(None)
+        step = loop.call_later(
+            self._patience_s * 0.8, lambda: limit.reschedule(loop.time() + self._patience_s * 0.2)
+        )
+        try:
+            async with limit:
+                return await command
+        finally:
+            step.cancel()
 
     async def _greet(self, connection: AbstractConnection) -> None:
         """Make a new connection ready, and see whether the server is still the same run of it."""
@@ -118,18 +117,24 @@ class Link:
             told = await connection.read_response()
         except ResponseError:  # it may not be asked: then it cannot be told
             return
+        if not isinstance(told, bytes):
+            raise ConnectionLost("what answers there is no Valkey")
         _, _, rest = told.partition(b"run_id:")
-        run, before = rest.split(b"\r", 1)[0], self._server_run
+        run = rest.split(b"\r", 1)[0]
+        if self._server_run not in {None, run}:
+            # At once, and not only when the error arrives: other commands are on their way to it too.
+            error = ConnectionLost("the server was started again")
+            self._lost(error)
+            raise error
         self._server_run = run
-        if before not in {None, run}:
-            raise ConnectionLost("the server was started again")
 
     def _lost(self, error: BaseException) -> None:
         if not self.reachable:
             return
         self.reachable = False
+        self._outages += 1
         self._server_run = None
-        why = "it did not answer in time" if isinstance(error, TimeoutError) else str(error)
+        why = "it did not answer in time" if isinstance(error, TimeoutError) else str(error) or repr(error)
         now_s = asyncio.get_running_loop().time()
         said, at_s = self._said
         if why != said or now_s - at_s > SAID_AGAIN_S:
@@ -142,10 +147,9 @@ class Link:
         while True:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-            with contextlib.suppress(*TROUBLE):
-                async with self._patience():
-                    await self.client.delete(self._mark)
-                    break
+            with contextlib.suppress(Exception):
+                await self._in_time(self.client.delete(self._mark))
+                break
         self.reachable = True
         logger.info("the cache, %s, is back", self._where)
 
