@@ -106,8 +106,7 @@ def _fields(schema: dict[str, Any]) -> list[str]:
     shown = components[schema["$ref"].rpartition("/")[2]]
     required = set(shown.get("required", ()))
     return [
-        f"| `{name}`{'' if name in required else ', optional'} | {_type(one)}"
-        f" | {one.get('description', '')} |"
+        f"| `{name}`{', optional' * (name not in required)} | {_type(one)} | {one.get('description', '')} |"
         for name, one in shown["properties"].items()
     ]
 
@@ -164,7 +163,7 @@ def write_examples() -> None:
     """Write the examples down, for a process that begins after it."""
     found = pprint.pformat(asyncio.run(examples()), width=100, sort_dicts=False)
     EXAMPLES.write_text(
-        '"""One example of each method, as it is really answered; made by ``tests/requests_shown.py``."""\n\n'
+        '"""One example of each method, as really answered; written by ``tests/requests_shown.py``."""\n\n'
         f"from typing import Any\n\nEXAMPLES: dict[str, tuple[dict[str, Any], Any]] = {found}\n"
     )
     subprocess.run(["ruff", "format", "--quiet", str(EXAMPLES)], check=True)

@@ -1,4 +1,4 @@
-"""One example of each method, as it is really answered; made by ``tests/requests_shown.py``."""
+"""One example of each method, as really answered; written by ``tests/requests_shown.py``."""
 
 from typing import Any
 
