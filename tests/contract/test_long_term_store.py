@@ -171,3 +171,15 @@ async def test_candles_contain_a_trade_that_came_after_its_day_was_dropped(late:
         await recent.sums.append(more[-1:])
     for name in ("1m", "1h", "1d", "1mo", "7s"):
         assert await store.candles(ETH, Timeframe(name), *FOREVER) == folded(more, Timeframe(name))
+
+
+async def test_the_first_candle_of_a_range_is_complete_though_what_is_before_lies_in_the_archive_alone():
+    recent, archive = MemoryStore(), MemoryArchive()
+    trades = [trade(number) for number in range(990, 1_020)]  # midnight is at 1,000
+    await archive.append(trades)
+    await recent.append([one for one in trades if one.trade_id >= 1_000])
+    store = LongTermStore(recent, archive, archive)
+    midnight = trades[10].ts_event
+    await store.append([trade(1_020, 70_000)])
+    (first,) = await store.candles(ETH, Timeframe("1m"), midnight, midnight + 1)
+    assert (first.start, first.complete) == (midnight, True)

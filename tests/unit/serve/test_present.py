@@ -10,7 +10,8 @@ from binance_proxy.application.ports import LiveUnavailable, StoreUnavailable
 from binance_proxy.application.serve.failures import AWAY, CODES, failure_of
 from binance_proxy.application.serve.sources import SLACK_NS, VERSION
 from binance_proxy.domain.candle import SECOND_NS
-from ticks_made import MIDNIGHT, MS, trade
+from binance_proxy.domain.instrument import Instrument, Market
+from ticks_made import ETH, MIDNIGHT, MS, snapshot, trade
 from unit.serve.test_trades import ids
 
 METHODS = {
@@ -193,6 +194,29 @@ def test_every_class_has_one_code():
 
 def test_what_was_not_raised_on_purpose_is_not_told():
     assert failure_of(KeyError("secret")) is None
+
+
+async def test_a_live_book_needs_no_store_once_the_instrument_is_known():
+    asked = await asking([trade(1)])
+    asked.live.books[ETH.name] = snapshot(1)
+    right = await asked.ask("stats.spread", symbol="ETH/USDT")
+
+    async def away():
+        raise StoreUnavailable("the store is away")
+
+    asked.registry.instruments = away
+    asked.clock.advance(3_600 * SECOND_NS)
+    assert await asked.ask("stats.spread", symbol="ETH/USDT") == right
+    with pytest.raises(StoreUnavailable):
+        await asked.ask("stats.spread", symbol="BTC/USDT")
+
+
+async def test_a_new_instrument_is_known_at_once():
+    asked = await asking([trade(1)])
+    await asked.ask("trades.list", symbol="ETH/USDT")
+    sol = Instrument(venue="binance", market=Market.SPOT, symbol="SOL/USDT")
+    await asked.store.append([trade(1, instrument=sol)])
+    assert ids(await asked.ask("trades.list", symbol="SOL/USDT")) == [1]
 
 
 async def test_the_recording_is_needed_for_its_status():

@@ -226,7 +226,7 @@ async def instrument_of(kept: Kept, pick: Pick) -> Instrument:
         ConfigError: It was recorded more than once, in different places.
     """
     try:
-        return await meant.instrument_of(kept.registry, kept.archive, pick)
+        return await meant.instrument_of(await kept.registry.instruments(), kept.archive, pick)
     except Ambiguous as error:
         raise _say_which(error) from error
 

@@ -115,7 +115,9 @@ class LongTermStore:
         self, instrument: Instrument, timeframe: Timeframe, start: int, end: int
     ) -> Sequence[tuple[int, int]]:
         """Return the parts of a range, as times, whose candles the database cannot give."""
-        from_day, to_day = timeframe.period(start)[0], timeframe.period(end - 1)[1] if end > start else start
+        # The day before is looked at too: whether the first candle is complete, its last trade says.
+        from_day = timeframe.period(start)[0] - 1
+        to_day = timeframe.period(end - 1)[1] if end > start else start
         archived = await self._days.days(instrument, TradeTick, start=from_day, end=to_day)
         if not archived:
             return []

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from binance_proxy.application.ports import Archive, InstrumentRegistry
+from binance_proxy.application.ports import Archive
 from binance_proxy.application.serve.failures import Ambiguous, NothingStored
 from binance_proxy.domain.instrument import Instrument
 
@@ -25,15 +25,14 @@ class Pick(Struct, frozen=True):
         )
 
 
-async def instrument_of(registry: InstrumentRegistry, archive: Archive | None, pick: Pick) -> Instrument:
-    """Return the recorded instrument that somebody means by ``ETH/USDT`` or ``ethusdt``.
+async def instrument_of(recorded: Sequence[Instrument], archive: Archive | None, pick: Pick) -> Instrument:
+    """Return the instrument, recorded or archived, that somebody means by ``ETH/USDT`` or ``ethusdt``.
 
     Raises:
         NothingStored: It was never recorded.
         Ambiguous: It was recorded more than once, in different places.
         StoreUnavailable: The store is away.
     """
-    recorded = await registry.instruments()
     if archive is not None and not any(pick.means(one) for one in recorded):
         # The archive may be older than the database; its footers are read only if that may matter.
         recorded = [*recorded, *(one for one in await archived(archive) if pick.means(one))]

@@ -17,6 +17,7 @@ from binance_proxy.application.ports import (
     LiveUnavailable,
     MarketStore,
     PairRegistry,
+    StoreUnavailable,
 )
 from binance_proxy.application.serve.asked import MOST_ROWS, AskedOf, AskedRows
 from binance_proxy.application.serve.meant import Pick, archived, instrument_of
@@ -31,6 +32,8 @@ PAST_S = 30.0
 """How long one is kept whose range lies in the past."""
 ARCHIVED_NS = 30 * SECOND_NS
 """How long it is remembered what the archive has: its footers take long to read."""
+KNOWN_NS = 5 * SECOND_NS
+"""How long it is remembered which instruments are recorded, if one of them is meant."""
 VERSION = b"1"
 """Of what is kept in the cache; what another version has put there is passed over."""
 
@@ -60,6 +63,8 @@ class Sources:
     clock: Clock
     _stored: dict[str, int] = field(default_factory=dict)
     """Up to when everything of an instrument is known to be in the store, in ns by our clock."""
+    _known: tuple[int, Sequence[Instrument]] = (0, ())
+    """When the registry was last asked, and what it knew."""
     _archived: tuple[int, Sequence[Instrument]] | None = None
 
     async def instrument(self, asked: AskedOf) -> Instrument:
@@ -70,7 +75,19 @@ class Sources:
             Ambiguous: It was recorded in several places.
             StoreUnavailable: The store is away.
         """
-        return await instrument_of(self.registry, self.archive, Pick(asked.symbol, asked.venue, asked.market))
+        pick, now = Pick(asked.symbol, asked.venue, asked.market), self.clock.now()
+        then, known = self._known
+        meant = [one for one in known if pick.means(one)]
+        if len(meant) == 1 and 0 <= now - then < KNOWN_NS:
+            return meant[0]
+        try:
+            found = await self.registry.instruments()
+        except StoreUnavailable:
+            if len(meant) == 1:  # a live book needs no store
+                return meant[0]
+            raise
+        self._known = now, found
+        return await instrument_of(found, self.archive, pick)
 
     async def archived(self) -> Sequence[Instrument]:
         """Return the instruments that the archive has, as it was not long ago."""
