@@ -187,6 +187,17 @@ class TestSkipped:
             skipped.take(structs.replace(trade(number), instrument=made_up))
         assert skipped.holes == []
 
+    def test_one_goes_on_where_another_has_reached(self):
+        first, second = Skipped(), Skipped()
+        assert first.reached is None
+        for number in (3, 6, 5):
+            first.take(trade(number))
+        assert first.reached == (6, 60)
+        second.begin_at(first.reached)
+        for number in (4, 9):
+            second.take(trade(number))
+        assert second.holes == [Absent(7, 8, CoverageState.OPEN, 60, 90)]
+
     def test_ids_that_fall_back_show_none(self):
         skipped = Skipped()
         for number in (9, 3, 4):

@@ -8,7 +8,7 @@ import pytest
 from asking import NOW, Asking, asking
 from binance_proxy.application.ports import LiveUnavailable, StoreUnavailable
 from binance_proxy.application.serve.failures import AWAY, CODES, failure_of
-from binance_proxy.application.serve.sources import SLACK_NS, VERSION
+from binance_proxy.application.serve.sources import REMEMBERED, SLACK_NS, VERSION
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.instrument import Instrument, Market
 from ticks_made import ETH, MIDNIGHT, MS, snapshot, trade
@@ -171,6 +171,19 @@ async def test_what_is_kept_and_cannot_be_read_is_passed_over(method, params, wr
     await asked.cache.put(key, wrong, 60.0)
     assert await asked.ask(method, symbol="ETH/USDT", **params) == right
     assert await asked.cache.get(key) != wrong
+
+
+async def test_what_was_read_of_the_cache_is_remembered_until_something_else_is_kept():
+    asked = await asking([trade(number, number) for number in range(40)])
+    sources = asked.answers._sources
+    questions = [{"symbol": "ETH/USDT", "limit": limit} for limit in range(1, 31)]
+    first = [await asked.ask("trades.list", **one) for one in questions]
+    for _ in range(2):
+        assert [await asked.ask("trades.list", **one) for one in questions] == first
+    assert len(sources._read) == REMEMBERED
+    await asked.store.append([trade(99, 99)])
+    await asked.ask("trades.list", **questions[29], fresh=True)
+    assert ids(await asked.ask("trades.list", **questions[29]))[-1] == 99
 
 
 async def test_more_rows_than_are_kept_are_worked_out_each_time():

@@ -32,6 +32,10 @@ PAST_S = 30.0
 """How long one is kept whose range lies in the past."""
 ARCHIVED_NS = 30 * SECOND_NS
 """How long it is remembered what the archive has: its footers take long to read."""
+REMEMBERED = 16
+"""Answers out of the cache that are remembered as they were read."""
+REMEMBERED_BYTES = 2**19
+"""Longer ones are not."""
 KNOWN_NS = 5 * SECOND_NS
 """How long it is remembered which instruments are recorded, if one of them is meant."""
 VERSION = b"1"
@@ -63,6 +67,8 @@ class Sources:
     clock: Clock
     _stored: dict[str, int] = field(default_factory=dict)
     """Up to when everything of an instrument is known to be in the store, in ns by our clock."""
+    _read: dict[str, tuple[bytes, object]] = field(default_factory=dict)
+    """What was read of the cache last, by key, with what it was read of."""
     _known: tuple[int, Sequence[Instrument]] = (0, ())
     """When the registry was last asked, and what it knew."""
     _archived: tuple[int, Sequence[Instrument]] | None = None
@@ -157,7 +163,7 @@ class Sources:
 
         if not fresh:
             raw = await self.cache.once(key, ttl_s(), packed)
-            found = made[-1] if made else _unpacked(raw, kind)
+            found = made[-1] if made else self._unpacked(key, raw, kind)
             if found is not None:
                 if made and ttl_s() < PAST_S and is_past:  # it will soon be answered better
                     await self.cache.put(key, raw, ttl_s())
@@ -166,15 +172,26 @@ class Sources:
         await self.cache.put(key, raw, ttl_s())
         return made[-1]
 
+    def _unpacked(self, key: str, raw: bytes, kind: type[Kept]) -> Kept | None:
+        """Return what was kept; `None` if it is broken, or of another version.
 
-def _unpacked(raw: bytes, kind: type[Kept]) -> Kept | None:
-    """Return what was kept; `None` if it is broken, or of another version."""
-    if raw[:1] != VERSION:
-        return None
-    try:
-        return msgspec.msgpack.decode(raw[1:], type=kind)
-    except msgspec.MsgspecError:
-        return None
+        Reading takes longer than writing it down, so what was read last is remembered.
+        """
+        then, found = self._read.get(key, (b"", None))
+        if then == raw and isinstance(found, kind):
+            return found
+        if raw[:1] != VERSION:
+            return None
+        try:
+            found = msgspec.msgpack.decode(raw[1:], type=kind)
+        except msgspec.MsgspecError:
+            return None
+        if len(raw) <= REMEMBERED_BYTES:
+            self._read.pop(key, None)
+            self._read[key] = raw, found
+            if len(self._read) > REMEMBERED:
+                del self._read[next(iter(self._read))]
+        return found
 
 
 def question_of(method: str, instrument: Instrument, *parts: str | float | None) -> bytes:
