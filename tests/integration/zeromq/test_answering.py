@@ -28,6 +28,7 @@ Ask = Callable[..., Awaitable[list[bytes]]]
 @asynccontextmanager
 async def worker(world: World) -> AsyncIterator[Ask]:
     """Run a worker that answers about a recording; yield what asks it as the front does."""
+    await world.store.registry.register(ETH)
     async with recorded(world) as live:
         answers = Answers(
             store=world.store,
