@@ -19,7 +19,7 @@ format:
 lint:
     uv run ruff format --check
     uv run ruff check
-    uv run mypy packages/domain/src packages/application/src packages/adapters/src apps/bridge/src apps/sandbox/src
+    uv run mypy packages/domain/src packages/application/src packages/adapters/src packages/client/src apps/bridge/src apps/sandbox/src
     uv run lint-imports
 
 # Run the tests; arguments go to pytest, such as `just test tests/unit -k book`
