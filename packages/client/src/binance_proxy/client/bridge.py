@@ -317,7 +317,7 @@ class Bridge(Methods):
                 wake.clear()
                 events = [event for one in followed for event in _taken(one.follower)]
                 for one in followed:
-                    wire.pump(one)
+                    wire.send(one)
                 if events:
                     yield events
                     await asyncio.sleep(0)

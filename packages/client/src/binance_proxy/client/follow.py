@@ -32,7 +32,10 @@ class Ask(Struct, frozen=True, kw_only=True):
 
 
 class Resubscribe(Struct, frozen=True, kw_only=True):
-    """Subscribe to the topic once more: whoever does is sent the whole book."""
+    """Subscribe to the topic once more, and say so by `Follower.resubscribed`.
+
+    Whoever subscribes is sent the whole book.
+    """
 
     topic: str
     pause_s: float = 0.0
@@ -94,6 +97,9 @@ class Follower:
             self._begin()
         else:
             self._recall()
+
+    def resubscribed(self) -> None:
+        """Learn that the topic was subscribed to once more."""
 
     def doubt(self, reason: str) -> None:
         """Learn that something may be missed: the link broke, or nothing is heard. `joined` ends it."""

@@ -24,7 +24,7 @@ class BookFollower(Follower):
         """Rises with each change of the book, and when it falls out of step or gets back."""
         self._symbol = symbol
         self._has_book = False
-        self._pause_s = 0.0
+        self._is_resubscribing = False
 
     def doubt(self, reason: str) -> None:
         """Have the book out of step until `joined`, and until it is proven that nothing was missed."""
@@ -47,7 +47,17 @@ class BookFollower(Follower):
             return True
         if self._asked is None:
             self._waiting.clear()
+            self._resubscribe(RESUBSCRIBE_S)  # the last one was answered before this, or its answer was lost
         return False
+
+    def resubscribed(self) -> None:
+        """Learn that the topic was subscribed to once more. Its next message is the book, or it was lost."""
+        self._is_resubscribing = False
+
+    def _resubscribe(self, pause_s: float) -> None:
+        if not self._is_resubscribing:
+            self._is_resubscribing = True
+            self._to_send.append(Resubscribe(topic=self.topic, pause_s=pause_s))
 
     def _missed(self, reason: str) -> None:
         super()._missed(reason)
@@ -128,5 +138,4 @@ class BookFollower(Follower):
         """Wait for a snapshot on the topic: each subscription is answered with one."""
         self._lose(f"{reason}; waiting for a snapshot")
         self._has_book, self.epoch = False, None
-        self._to_send.append(Resubscribe(topic=self.topic, pause_s=self._pause_s))
-        self._pause_s = RESUBSCRIBE_S
+        self._resubscribe(0.0)

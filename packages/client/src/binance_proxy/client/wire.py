@@ -96,12 +96,16 @@ class Wire:
 
     def pump(self, followed: Followed[AnyFollower]) -> None:
         """Send what a follower wants sent, and wake those who wait for it."""
+        self.send(followed)
+        followed.wake.set()
+
+    def send(self, followed: Followed[AnyFollower]) -> None:
+        """Send what a follower wants sent."""
         for wanted in followed.follower.to_send():
-            doing = self._ask(followed, wanted) if isinstance(wanted, Ask) else self._resubscribe(wanted)
+            doing = self._ask(followed, wanted) if isinstance(wanted, Ask) else self._resubscribe(followed, wanted)
             task = asyncio.create_task(doing)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        followed.wake.set()
 
     def take(self, frames: list[bytes]) -> None:
         """Hand a message to those who follow its topic. A subscription is a prefix: others come too."""
@@ -216,13 +220,14 @@ class Wire:
             follower.answer(ask, answer.result)
         self.pump(followed)
 
-    async def _resubscribe(self, wanted: Resubscribe) -> None:
+    async def _resubscribe(self, followed: Followed[AnyFollower], wanted: Resubscribe) -> None:
         """Subscribe once more. Subscriptions are counted, so that taking it back leaves the first."""
         if wanted.pause_s:
             await asyncio.sleep(wanted.pause_s)
         if wanted.topic in self._followed:
             self._socket.subscribe(wanted.topic)
             self._socket.unsubscribe(wanted.topic)
+        followed.follower.resubscribed()
 
     async def end(self) -> None:
         """Send nothing any more, and let all who wait know."""
