@@ -45,7 +45,7 @@ class _Error(Struct):
 
 class _Reply(Struct):
     id: int | str | None = None
-    result: Raw | None = None
+    result: Raw = Raw(b"\xc0")
     error: _Error | None = None
 
 
@@ -95,8 +95,7 @@ class Calls:
                 method, error.message, code=error.code, kind=details.kind, retry=details.retry
             )
             return reply.id, failed
-        result = b"\xc0" if reply.result is None else bytes(reply.result)
-        return reply.id, Answer(result=result, arrow=frames[1] if len(frames) > 1 else None)
+        return reply.id, Answer(result=bytes(reply.result), arrow=frames[1] if len(frames) > 1 else None)
 
 
 def notification(method: str, params: dict[str, Any]) -> bytes:
