@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -40,13 +41,21 @@ class Venue:
         self.trades: dict[int, dict[str, Any]] = {} if past is None else past.trades
         """What the store has, by id."""
         self.newcomers = publisher.newcomers
+        self.dropped = 0.0
+        """The chance of a message to vanish on its way; it has its number, and the ring has it."""
+        self.drops = 0
+        self._chance = random.Random(1)
 
     def publish(self, event: PublishedEvent) -> None:
         topic = topic_of(event)
         self._memory.publish(event)
         _, body = self._said.pop()
         self.published[topic].append(body)
-        self.publisher.publish(event)
+        if self._chance.random() < self.dropped:
+            self.publisher._topic(topic).sequence += 1
+            self.drops += 1
+        else:
+            self.publisher.publish(event)
         if isinstance(event, TradeTick):
             self.trades[event.trade_id] = body
         elif isinstance(event, BookSnapshot):

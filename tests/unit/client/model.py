@@ -128,7 +128,10 @@ class Model:
 
     def sides(self) -> tuple[tuple, tuple]:
         return tuple(
-            tuple((Decimal(price), Decimal(size)) for price, size in sorted(side.items(), reverse=side is self.bids))
+            tuple(
+                (Decimal(price), Decimal(size))
+                for price, size in sorted(side.items(), reverse=side is self.bids)
+            )
             for side in (self.bids, self.asks)
         )
 

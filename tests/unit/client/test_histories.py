@@ -158,17 +158,22 @@ class World:
         """Let everything come to rest, on a good link, with a trade and an update that show what was missed."""
         if not self.is_live:
             self.join()
+        self._rest()
+        assert self.book.book.in_step or not (self.model.has_book and self.can_ask)
         for _ in range(3):
             self.model.trade()
             self.happen("quote", 45, 2, 55, 2)
-            for _ in range(100):
-                self.deliver_all()
-                while self.asked or self.held:
-                    self.answer()
-                    self.look()
-                self.take_all()
-                self.look()
+            self._rest()
         assert not self.model.on_its_way
+
+    def _rest(self) -> None:
+        for _ in range(100):
+            self.deliver_all()
+            while self.asked or self.held:
+                self.answer()
+                self.look()
+            self.take_all()
+            self.look()
 
 
 @settings(max_examples=400, deadline=None)

@@ -20,6 +20,18 @@ class Pair(Struct, kw_only=True):
     """``trades`` and ``orderbook``, or one of them."""
 
 
+class Pairs(Struct, kw_only=True):
+    """All pairs that are tracked."""
+
+    pairs: list[Pair]
+
+
+class Removed(Struct, kw_only=True):
+    """Whether a pair was tracked until now."""
+
+    removed: bool
+
+
 class Instrument(Struct, kw_only=True):
     """What was recorded of a pair in one place, and in which units."""
 
@@ -32,6 +44,12 @@ class Instrument(Struct, kw_only=True):
     """Decimals of a price."""
     size_precision: int
     """Decimals of a size."""
+
+
+class Instruments(Struct, kw_only=True):
+    """All that was ever recorded."""
+
+    instruments: list[Instrument]
 
 
 class Hole(Struct, kw_only=True):

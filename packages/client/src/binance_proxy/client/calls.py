@@ -9,6 +9,8 @@ from binance_proxy.client.errors import RequestFailed
 
 Result = TypeVar("Result")
 
+UNREADABLE = -32603
+
 IDEMPOTENT = frozenset(
     {
         "pairs.list", "instruments.list", "instruments.get", "trades.list", "candles.list", "orderbook.get",
@@ -22,14 +24,24 @@ IDEMPOTENT = frozenset(
 class Answer(Struct, frozen=True, kw_only=True):
     """What the bridge answered to one request."""
 
+    method: str
     result: bytes
     """As MessagePack."""
     arrow: bytes | None = None
     """An Arrow IPC stream, if that was asked for and there is one."""
 
     def read(self, kind: type[Result]) -> Result:
-        """Decode the result. Raises `msgspec.MsgspecError` if it is something else."""
-        return msgspec.msgpack.decode(self.result, type=kind)
+        """Decode the result.
+
+        Raises:
+            RequestFailed: It is something else: the bridge is of another version.
+        """
+        try:
+            return msgspec.msgpack.decode(self.result, type=kind)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise RequestFailed(
+                self.method, f"the answer cannot be read: {error}", code=UNREADABLE, kind="Unreadable"
+            ) from error
 
 
 class _ErrorDetails(Struct):
@@ -95,7 +107,9 @@ class Calls:
                 method, error.message, code=error.code, kind=details.kind, retry=details.retry
             )
             return reply.id, failed
-        return reply.id, Answer(result=bytes(reply.result), arrow=frames[1] if len(frames) > 1 else None)
+        return reply.id, Answer(
+            method=method, result=bytes(reply.result), arrow=frames[1] if len(frames) > 1 else None
+        )
 
 
 def notification(method: str, params: dict[str, Any]) -> bytes:

@@ -102,6 +102,8 @@ class BookFollower(Follower):
         self._has_book, self.epoch = False, None
         if not self._waiting or isinstance(self._waiting[-1], Quote):
             self._begin()
+        else:
+            self._drain()
 
     def _send(self, ask: Ask) -> None:
         """Send a request; a whole book has everything in it that was heard before it was asked for."""

@@ -8,10 +8,13 @@ from binance_proxy.client.answers import (
     BookAnswer,
     Depth,
     Instrument,
+    Instruments,
     Liquidity,
     Page,
     Pair,
+    Pairs,
     Recalled,
+    Removed,
     Slippage,
     Spread,
     Vwap,
@@ -67,7 +70,7 @@ class Methods:
 
     async def pairs_list(self) -> list[Pair]:
         """Return the pairs that are tracked."""
-        return (await self._ask("pairs.list")).read(dict[str, list[Pair]])["pairs"]
+        return (await self._ask("pairs.list")).read(Pairs).pairs
 
     async def pairs_add(
         self,
@@ -84,13 +87,11 @@ class Methods:
 
     async def pairs_remove(self, symbol: str, market: str = "spot") -> bool:
         """Track a pair no more; return whether it was tracked. Asked once only."""
-        return (await self._ask("pairs.remove", symbol=symbol, market=market)).read(dict[str, bool])[
-            "removed"
-        ]
+        return (await self._ask("pairs.remove", symbol=symbol, market=market)).read(Removed).removed
 
     async def instruments_list(self) -> list[Instrument]:
         """Return what was ever recorded, and where."""
-        return (await self._ask("instruments.list")).read(dict[str, list[Instrument]])["instruments"]
+        return (await self._ask("instruments.list")).read(Instruments).instruments
 
     async def instruments_get(
         self, symbol: str, *, venue: str | None = None, market: str | None = None

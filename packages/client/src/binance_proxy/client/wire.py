@@ -102,7 +102,11 @@ class Wire:
     def send(self, followed: Followed[AnyFollower]) -> None:
         """Send what a follower wants sent."""
         for wanted in followed.follower.to_send():
-            doing = self._ask(followed, wanted) if isinstance(wanted, Ask) else self._resubscribe(followed, wanted)
+            doing = (
+                self._ask(followed, wanted)
+                if isinstance(wanted, Ask)
+                else self._resubscribe(followed, wanted)
+            )
             task = asyncio.create_task(doing)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
