@@ -18,6 +18,7 @@ from binance_proxy.application.ports import Live, StoreUnavailable
 from binance_proxy.application.serve.answers import Answers
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Cached, Container, Kept
+from binance_proxy.bridge.options import finish
 from binance_proxy.bridge.terminal import LogFormat, chosen_log_format, set_up_log
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def main() -> None:
     told = hear()
     post = msgspec.msgpack.decode(told.more, type=Post)
     set_up_log(post.log_format)
-    Crew(told, lambda life: asyncio.run(work(told, post, life))).run()
+    Crew(told, lambda life: finish(work(told, post, life))).run()
 
 
 async def work(told: Told, post: Post, life: Life) -> None:
