@@ -17,6 +17,7 @@ import msgspec
 import zmq
 import zmq.asyncio
 
+from binance_proxy.adapters.zeromq import front
 from binance_proxy.adapters.zeromq.crew import Crew, Life, hear
 from binance_proxy.adapters.zeromq.rpc import Fault, Request, away, no_such_method
 from binance_proxy.adapters.zeromq.serving import Serving, open_serving
@@ -121,6 +122,8 @@ def fault_of(error: Exception) -> Fault | None:
 
 def main() -> None:
     told = hear()
+    if told.more:
+        front.MEMORY = int(told.more)
     at_once = told.settings.at_once
 
     def work(life: Life) -> None:
@@ -251,11 +254,12 @@ def resident_kib(pid: int) -> int:
 
 
 @asynccontextmanager
-async def open_office(**settings: Any) -> AsyncIterator[Office]:
-    """Open a crew on a free port; it has all its workers."""
+async def open_office(memory: int | None = None, **settings: Any) -> AsyncIterator[Office]:
+    """Open a crew on a free port; it has all its workers. The front may use so many bytes of memory."""
     office = Office(ServeSettings(bind=free_address(), **settings))
+    more = str(memory or "").encode()
     try:
-        async with open_serving(office.settings, PROGRAM, b"", office.reports.append) as serving:
+        async with open_serving(office.settings, PROGRAM, more, office.reports.append) as serving:
             office.serving = serving
             await eventually(lambda: office.report.get("workers") == office.settings.workers)
             yield office

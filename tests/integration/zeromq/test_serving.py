@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -33,7 +34,7 @@ from zeromq_crew import (
     open_office,
     resident_kib,
 )
-from zeromq_fuzz import fuzz
+from zeromq_fuzz import GREETING, fuzz
 from zeromq_wire import free_addresses
 
 LONG_MS = 50_000
@@ -362,6 +363,28 @@ async def test_a_frame_of_100_mb_cuts_off_who_sent_it_and_nobody_else(office):
         assert await client.hears_nothing()
         client.socket.close()
     assert resident_kib(front) < before + 50_000
+
+
+async def test_a_message_without_an_end_does_not_use_up_the_memory():
+    limit = 300 * 2**20
+    frame = struct.pack("!BQ", 3, 1_000_000) + bytes(1_000_000)  # one of a message, and more follow
+
+    def talk(host: str, port: int) -> int:
+        with socket.create_connection((host, port), PATIENCE_S) as raw:
+            raw.sendall(GREETING)
+            for at in range(1_000):
+                try:
+                    raw.sendall(frame)
+                except OSError:
+                    return at
+        return 1_000
+
+    async with open_office(memory=limit) as office:
+        host, port = office.address.removeprefix("tcp://").split(":")
+        assert await asyncio.to_thread(talk, host, int(port)) < 900
+        assert "result" in await office.client().call("echo", timeout_ms=LONG_MS)
+        await office.reported(workers=2)
+        assert resident_kib(office.report["pid"]) < limit / 1_024 / 3
 
 
 async def test_a_thousand_half_open_connections_harm_nobody(office):

@@ -6,16 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from binance_proxy.adapters.zeromq import dispatch as module
-from binance_proxy.adapters.zeromq.dispatch import (
-    CLIENT_BYTES,
-    EACH_BYTES,
-    SILENT_S,
-    Cancel,
-    Dismiss,
-    Dispatch,
-    Hand,
-    Reply,
-)
+from binance_proxy.adapters.zeromq.asks import EACH_BYTES, Cancel, Dismiss, Hand, Reply
+from binance_proxy.adapters.zeromq.dispatch import CLIENT_BYTES, SILENT_S, Dispatch
 from binance_proxy.adapters.zeromq.rpc import Fault
 
 TIMEOUT_MS = 10_000

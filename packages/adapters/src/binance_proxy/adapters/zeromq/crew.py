@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 NICER = 5
 """How much the whole crew stands back behind the recorder; see ``nice(1)``."""
+FIRST_TO_GO = 500
+"""When memory runs out, Linux ends one of the crew before the recorder; see ``proc_pid_oom_score_adj(5)``."""
 SHORT_LIFE_S = 10.0
 """Who dies sooner is replaced later and later."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 3.0
@@ -152,6 +154,8 @@ class Crew:
             signal.signal(sign, signal.SIG_IGN)  # the bridge's end is the only reason to end
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         os.nice(NICER)
+        with contextlib.suppress(OSError):  # where there is such a thing
+            Path("/proc/self/oom_score_adj").write_text(str(FIRST_TO_GO))
         self._lifeline, self._alive = os.pipe()
         self._woken, waker = os.pipe()
         os.set_blocking(waker, False)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import msgspec
 import zmq
 
-from binance_proxy.adapters.zeromq.dispatch import Cancel, Deed, Dismiss, Dispatch, Hand, Reply
+from binance_proxy.adapters.zeromq.asks import Cancel, Deed, Dismiss, Hand, Reply
+from binance_proxy.adapters.zeromq.dispatch import Dispatch
 from binance_proxy.adapters.zeromq.outbox import HIGH_WATER, Outbox
 from binance_proxy.adapters.zeromq.rpc import Fault, Request, away, read
 from binance_proxy.adapters.zeromq.settings import ServeSettings
@@ -40,6 +41,10 @@ REBIND_S = 0.1
 """Between two tries to have an address that is in use, by a front that has just died perhaps."""
 GOODBYE_MS = 500
 """So long the last answers may take."""
+MEMORY = 3 * 2**30
+"""Bytes that the front may use at most. All that it keeps is bounded far below, but a message of endlessly
+many frames is ZeroMQ's to keep. When it gets no more memory it closes that connection; or this front ends,
+and another begins."""
 INSIDE = b"inside"
 """The worker that is a task in the bridge itself."""
 
@@ -67,6 +72,7 @@ def run_front(
     """
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # each client is one
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     os.set_blocking(report_to, False)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.set(zmq.MAX_SOCKETS, 64)

@@ -12,6 +12,8 @@ BOX_BYTES = 96 * 2**20
 """What may wait here for one client; more, and it loses all of it."""
 BOX_MESSAGES = 5_000
 """Likewise, in answers."""
+ALL_BYTES = 512 * 2**20
+"""What may wait for all clients; who is to get one more answer then, loses what waits for it."""
 LARGE = 64 * 2**10
 """Frames of so many bytes are sent without copying them, and counted until they have left."""
 ON_THE_WAY = 8 * 2**20
@@ -52,6 +54,7 @@ class Outbox:
         self._on_the_way: dict[bytes, list[tuple[int, zmq.MessageTracker]]] = {}
         """Large frames that have not left yet, as far as was looked."""
         self._change = Change()
+        self._bytes = 0
 
     def __len__(self) -> int:
         """Return for how many clients something waits."""
@@ -68,9 +71,12 @@ class Outbox:
                 return
             box = self._boxes[client] = Box(now)
             self._change.stuck.append(client)
+        size = sum(map(len, message))
         box.messages.append(message)
-        box.bytes += sum(map(len, message))
-        if len(box.messages) > BOX_MESSAGES or (box.bytes > BOX_BYTES and len(box.messages) > 1):
+        box.bytes += size
+        self._bytes += size
+        too_much = box.bytes > BOX_BYTES or self._bytes > ALL_BYTES
+        if len(box.messages) > BOX_MESSAGES or (too_much and len(box.messages) > 1):
             self._drop(client)
 
     def again(self, now: float) -> None:
@@ -84,7 +90,9 @@ class Outbox:
                 if sent is False:
                     break
                 box.since = now
-                box.bytes -= sum(map(len, box.messages.popleft()))
+                size = sum(map(len, box.messages.popleft()))
+                box.bytes -= size
+                self._bytes -= size
             else:
                 del self._boxes[client]
                 self._change.flowing.append(client)
@@ -97,7 +105,7 @@ class Outbox:
         return change
 
     def _drop(self, client: bytes) -> None:
-        del self._boxes[client]
+        self._bytes -= self._boxes.pop(client).bytes
         self._change.gone.append(client)
 
     def _not_left(self, client: bytes) -> int:
