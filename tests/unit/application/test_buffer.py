@@ -67,6 +67,27 @@ async def test_a_batch_that_gets_full_does_not_wait_any_longer():
     assert len(await asyncio.wait_for(taking, 5)) == 3
 
 
+async def test_a_batch_that_is_asked_for_does_not_wait_any_longer():
+    buffer = StoreBuffer(limit=100, batch=10)
+    buffer.put(trade(1))
+    taking = asyncio.ensure_future(buffer.take(LONG_S))
+    await settle()
+    assert not taking.done()
+    buffer.release()
+    assert list(await asyncio.wait_for(taking, 5)) == [trade(1)]
+
+
+async def test_to_ask_for_a_batch_gives_none_that_is_empty():
+    buffer = StoreBuffer(limit=100, batch=10)
+    taking = asyncio.ensure_future(buffer.take(0))
+    await settle()
+    buffer.release()
+    await settle()
+    assert not taking.done()
+    buffer.put(trade(1))
+    assert list(await asyncio.wait_for(taking, 5)) == [trade(1)]
+
+
 async def test_a_taker_waits_for_the_first_event():
     buffer = StoreBuffer(limit=1_000, batch=1)
     taking = asyncio.ensure_future(buffer.take(LONG_S))

@@ -28,6 +28,8 @@ SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 """Between two attempts to have a batch kept that there is no room for."""
 GLANCE_S = 0.02
+STORED_GLANCE_S = 0.005
+"""How often those look who wait for the store: some of them have a client that waits."""
 EMPTY = SpoolDepth()
 
 
@@ -179,11 +181,11 @@ class Keeping:
         self.buffer.release()
         # Otherwise each writer would have to tell each waiter.
         while min(self._in_flight, default=self._taken) < recorded:  # noqa: ASYNC110
-            await asyncio.sleep(GLANCE_S)
+            await asyncio.sleep(STORED_GLANCE_S)
         depth = self._depth()
         gone = depth.drained + depth.set_aside + depth.waiting
         while (depth := self._depth()).waiting and depth.drained + depth.set_aside < gone:  # noqa: ASYNC110
-            await asyncio.sleep(GLANCE_S)
+            await asyncio.sleep(STORED_GLANCE_S)
 
     async def flushed(self, writers: Sequence[asyncio.Task[None]]) -> None:
         """Wait until the writers have ended, and the spool is empty or its store away."""
