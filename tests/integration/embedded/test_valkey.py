@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -50,6 +51,7 @@ def owner(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
         cwd="/",
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
+    socket = ""
     try:
         assert child.stdout is not None
         socket = child.stdout.readline().strip()
@@ -58,6 +60,8 @@ def owner(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     finally:
         child.kill()
         child.communicate()
+        if socket:
+            shutil.rmtree(Path(socket).parent, ignore_errors=True)
 
 
 def living(socket: Path) -> list[int]:
