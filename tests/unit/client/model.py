@@ -47,6 +47,14 @@ class Model:
         self.cut()
         self._begin_run()
 
+    def forgetful_restart(self) -> None:
+        """Restart without the newest trade, which was published; it comes late, once more."""
+        if self.stored:
+            newest = max(self.stored)
+            del self.stored[newest]
+            self.skipped.append(newest)
+        self.restart()
+
     def cut(self) -> None:
         self.link_is_up = False
         self.on_its_way.clear()

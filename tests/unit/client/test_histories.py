@@ -24,7 +24,7 @@ HAPPENS = st.one_of(
         [
             ("trade",), ("trade",), ("skip",), ("late_trade",), ("snapshot",), ("stale",), ("restart",), ("cut",),
             ("join",), ("silence",), ("deliver",), ("deliver",), ("deliver all",), ("lose",), ("double",),
-            ("answer",), ("answer",), ("answer late",), ("fail",), ("garbage",), ("take",), ("take all",),
+            ("answer",), ("answer",), ("answer late",), ("fail",), ("garbage",), ("burst",), ("lose all",), ("forgetful restart",), ("take",), ("take all",),
         ]
     ),
 )  # fmt: skip
@@ -53,9 +53,12 @@ class World:
             self.model.quote(more[:2], more[2:])
         elif what in {"trade", "skip", "late_trade", "snapshot", "stale"}:
             getattr(self.model, what)()
-        elif what in {"restart", "cut", "silence"}:
+        elif what == "burst":
+            for _ in range(8):
+                self.model.trade()
+        elif what in {"restart", "forgetful restart", "cut", "silence"}:
             if what != "silence":
-                getattr(self.model, what)()
+                getattr(self.model, what.replace(" ", "_"))()
             self.is_live = False
             for follower in self.followers.values():
                 follower.doubt("a test")
@@ -64,6 +67,7 @@ class World:
         self.look()
 
     def join(self) -> None:
+        self.has_lost = False
         self.model.link_is_up = True
         self.deliver_all()  # what was on its way comes before the welcome
         self.is_live = True
@@ -83,7 +87,12 @@ class World:
 
     def lose(self) -> None:
         if self.model.on_its_way:
+            self.has_lost = True
             self.model.on_its_way.popleft()
+
+    def lose_all(self) -> None:
+        while self.model.on_its_way:
+            self.lose()
 
     def double(self) -> None:
         if self.model.on_its_way:
@@ -93,6 +102,7 @@ class World:
     def garbage(self) -> None:
         if self.model.on_its_way:
             topic, body = self.model.on_its_way.popleft()
+            self.has_lost = True
             self.followers[topic].feed(body[:-1])
 
     def _send(self) -> None:
@@ -159,7 +169,9 @@ class World:
         if not self.is_live:
             self.join()
         self._rest()
-        assert self.book.book.in_step or not (self.model.has_book and self.can_ask)
+        if self.can_ask and self.model.has_book:
+            assert self.book.book.in_step
+            assert self.has_lost or self.book.book.last_update_id == self.model.update_id
         for _ in range(3):
             self.model.trade()
             self.happen("quote", 45, 2, 55, 2)
