@@ -123,7 +123,8 @@ class Venue:
         some = rows[first : first + limit]
         more = first + limit < len(rows)
         return {
-            "rows": some, "next": str(first + limit) if more else None, "holes": [], "as_of": 1, "stored": True,
+            "rows": some, "next": str(first + limit) if more else None, "holes": [], "as_of": 1,
+            "stored": True,
         }  # fmt: skip
 
 

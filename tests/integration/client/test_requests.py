@@ -111,7 +111,7 @@ async def test_what_may_help_is_asked_again_unless_it_would_do_something_twice(l
 async def test_an_answer_that_does_not_come_is_an_error_in_time(line: Line) -> None:
     line.front.is_deaf = True
     began = asyncio.get_running_loop().time()
-    with pytest.raises(RequestTimedOut, match="no answer within 0.2 s"):
+    with pytest.raises(RequestTimedOut, match=r"no answer within 0\.2 s"):
         await line.asking.request("pairs.list", timeout_s=0.2)
     assert asyncio.get_running_loop().time() - began < DEADLINE_S / 2
     assert line.asking.requests._calls.under_way == 0
@@ -211,7 +211,7 @@ async def test_frames_are_the_same_by_arrow_and_by_rows(
     line: Line,
     monkeypatch: pytest.MonkeyPatch,
     to: str,
-    with_arrow: bool,  # noqa: FBT001
+    with_arrow: bool,
 ) -> None:
     line.front.answers["candles.list"] = paged
     monkeypatch.setattr(frames_module, "has_arrow", lambda: with_arrow)
@@ -254,7 +254,7 @@ async def test_a_frame_has_no_more_rows_than_are_wanted(line: Line) -> None:
 async def test_a_frame_without_rows_has_its_columns(
     line: Line,
     monkeypatch: pytest.MonkeyPatch,
-    with_arrow: bool,  # noqa: FBT001
+    with_arrow: bool,
 ) -> None:
     monkeypatch.setattr(frames_module, "has_arrow", lambda: with_arrow)
     line.front.answers["trades.list"] = lambda _: {"rows": [], "next": None}
@@ -277,10 +277,10 @@ async def test_each_question_of_the_protocol_has_a_method_of_its_own(line: Line)
     place = {"venue": "binance", "market": "spot", "symbol": "ETH/USDT"}
     level = [["3000", "1"]]
     line.front.answers |= {
-        "pairs.add": lambda params: {"symbol": params["symbol"], "market": "spot", "streams": params["streams"]},
+        "pairs.add": lambda params: {"symbol": params["symbol"], "streams": params["streams"]},
         "pairs.remove": lambda _: {"removed": True},
         "instruments.list": lambda _: {
-            "instruments": [place | {"name": "x", "price_precision": 2, "size_precision": 4, "tick_size": None}]
+            "instruments": [place | {"name": "x", "price_precision": 2, "size_precision": 4}]
         },
         "instruments.get": lambda _: place | {"name": "x", "price_precision": 2, "size_precision": 4},
         "trades.list": lambda _: {"rows": [], "next": None, "holes": [{"first_id": 1, "last_id": 2}]},

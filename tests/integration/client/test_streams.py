@@ -96,7 +96,7 @@ async def recording(venue: Venue, **simulated: Any) -> AsyncIterator[None]:
 async def collect(stream: Any, into: list[Any]) -> None:
     async with aclosing(stream):
         async for event in stream:
-            into.append(event)
+            into.append(event)  # noqa: PERF401  one after the other, for those who look on
 
 
 class BookWatch:
@@ -344,7 +344,7 @@ async def test_what_cannot_be_had_any_more_is_named(place: Place, speaking: None
 
 
 @pytest.mark.parametrize("cloudevents", [False, True])
-async def test_the_json_endpoint_will_do_too(place: Place, speaking: None, cloudevents: bool) -> None:  # noqa: FBT001
+async def test_the_json_endpoint_will_do_too(place: Place, speaking: None, cloudevents: bool) -> None:
     async with (
         place.run("e1", cloudevents=cloudevents) as venue,
         place.bridge(publish=place.json) as bridge,

@@ -208,7 +208,8 @@ def quote(first: int, last: int, bids=(), asks=(), previous=None) -> Quote:
 def book(**more: object) -> OrderBook:
     made = OrderBook("ETH/USDT")
     levels = {
-        "bids": ((Decimal("99.5"), Decimal(1)), (Decimal(99), Decimal(2))), "asks": ((Decimal(101), Decimal(3)),),
+        "bids": ((Decimal("99.5"), Decimal(1)), (Decimal(99), Decimal(2))),
+        "asks": ((Decimal(101), Decimal(3)),),
     }  # fmt: skip
     assert made.begin(last_update_id=10, ts_event=1, ts_recv=1, **(levels | more)) is None
     made.regain()

@@ -1,11 +1,10 @@
-"""Whatever happens to the link and to the bridge: a book is right or says that it is not, and no trade is lost
-or doubled in silence."""
+"""Whatever happens: a book is right or says that it is not, and no trade is lost or doubled in silence."""
 
 from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from binance_proxy.client.book import OrderBook
@@ -22,9 +21,11 @@ HAPPENS = st.one_of(
     QUOTE,
     st.sampled_from(
         [
-            ("trade",), ("trade",), ("skip",), ("late_trade",), ("snapshot",), ("stale",), ("restart",), ("cut",),
+            ("trade",), ("trade",), ("skip",), ("late_trade",), ("snapshot",), ("stale",), ("restart",),
+            ("cut",),
             ("join",), ("silence",), ("deliver",), ("deliver",), ("deliver all",), ("lose",), ("double",),
-            ("answer",), ("answer",), ("answer late",), ("fail",), ("garbage",), ("burst",), ("lose all",), ("forgetful restart",), ("take",), ("take all",),
+            ("answer",), ("answer",), ("answer late",), ("fail",), ("garbage",), ("burst",),
+            ("lose all",), ("forgetful restart",), ("take",), ("take all",),
         ]
     ),
 )  # fmt: skip
@@ -160,12 +161,12 @@ class World:
             assert (book.bids(), book.asks()) == self.model.truth[book.last_update_id]
             self.in_step_at.add(book.last_update_id)
         else:
-            with pytest.raises(BookStale, match="ETH/USDT: .+"):
+            with pytest.raises(BookStale, match=r"ETH/USDT: .+"):
                 book.bids()
         assert self.trades.waiting <= self.queue + 6
 
     def settle(self) -> None:
-        """Let everything come to rest, on a good link, with a trade and an update that show what was missed."""
+        """Let everything come to rest, on a good link, and show by a trade and an update what is missing."""
         if not self.is_live:
             self.join()
         self._rest()

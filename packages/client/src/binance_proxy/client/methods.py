@@ -55,7 +55,7 @@ class Methods:
     async def _ask(self, method: str, **params: object) -> Answer:
         return await self.ask(method, params)
 
-    async def request(self, method: str, timeout_s: float | None = None, **params: object) -> Json:
+    async def request(self, /, method: str, timeout_s: float | None = None, **params: object) -> Json:
         """Ask any method by its name, and return what it answers, as maps, lists, text and numbers.
 
         ``await bridge.request("trades.list", symbol="ETH/USDT", limit=100)``. What changes nothing is asked
@@ -180,13 +180,13 @@ class Methods:
         return answer.read(Page[Gap])
 
     def trade_history(
-        self, symbol: str, start: Time, end: Time | None = None, **params: object
+        self, /, symbol: str, start: Time, end: Time | None = None, **params: object
     ) -> AsyncGenerator[Trade]:
         """Yield every stored trade of a range, oldest first, page after page. Parameters as `trades_list`."""
         return self._rows(Trade, "trades.list", symbol=symbol, start=start, end=end, **params)
 
     def candle_history(
-        self, symbol: str, timeframe: str, start: Time, end: Time | None = None, **params: object
+        self, /, symbol: str, timeframe: str, start: Time, end: Time | None = None, **params: object
     ) -> AsyncGenerator[Candle]:
         """Yield every candle of a range, oldest first, page after page. Parameters as `candles_list`."""
         return self._rows(
@@ -194,7 +194,7 @@ class Methods:
         )
 
     def gap_history(
-        self, symbol: str, start: Time, end: Time | None = None, **params: object
+        self, /, symbol: str, start: Time, end: Time | None = None, **params: object
     ) -> AsyncGenerator[Gap]:
         """Yield every known hole of a range, page after page. Parameters as `gaps_list`."""
         return self._rows(Gap, "gaps.list", symbol=symbol, start=start, end=end, **params)
@@ -279,7 +279,7 @@ class Methods:
         return (await self._ask("bridge.status")).read(Status)
 
     async def topics_since(self, topic: str, epoch: str, sequence: int) -> Recalled:
-        """Return what was published on a topic behind a sequence of a run; the streams do it by themselves."""
+        """Return what was published on a topic behind a sequence of a run. Streams do it by themselves."""
         answer = await self._ask("topics.since", topic=topic, epoch=epoch, sequence=sequence)
         return answer.read(Recalled)
 

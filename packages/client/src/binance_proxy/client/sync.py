@@ -4,15 +4,16 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from functools import wraps
 from types import TracebackType
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar, Unpack
 
 from binance_proxy.client.book import BookView, OrderBook
 from binance_proxy.client.bridge import Bridge
-from binance_proxy.client.frames import Frame, Library
 from binance_proxy.client.messages import Candle, Gap, Missed, Status, Trade
-from binance_proxy.client.methods import Json, Place, Time
+from binance_proxy.client.methods import Place
 
+Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
 
@@ -57,6 +58,30 @@ class SyncBook:
         return self._book.view(levels)
 
 
+def _waited(
+    method: Callable[Concatenate[Bridge, Params], Coroutine[Any, Any, Result]],
+) -> "Callable[Concatenate[SyncBridge, Params], Result]":
+    """Make a method that waits for the answer of one that has to be awaited."""
+
+    @wraps(method)
+    def ask(self: "SyncBridge", /, *args: Params.args, **params: Params.kwargs) -> Result:
+        return self.run(method(self.bridge, *args, **params))
+
+    return ask
+
+
+def _iterated(
+    method: Callable[Concatenate[Bridge, Params], AsyncGenerator[Result]],
+) -> "Callable[Concatenate[SyncBridge, Params], Iterator[Result]]":
+    """Make an iterator of one that has to be awaited."""
+
+    @wraps(method)
+    def iterate(self: "SyncBridge", /, *args: Params.args, **params: Params.kwargs) -> Iterator[Result]:
+        return self.iterate(lambda: method(self.bridge, *args, **params))
+
+    return iterate
+
+
 class SyncBridge:
     """A `Bridge` for programs without ``async``, with an event loop in a thread of its own.
 
@@ -73,7 +98,8 @@ class SyncBridge:
 
     def __init__(self, host: str = "127.0.0.1", **given: Unpack[Given]) -> None:
         """Say where the bridge is: parameters as those of `Bridge`."""
-        self._bridge = Bridge(host, **given)
+        self.bridge = Bridge(host, **given)
+        """What does it all, in the thread of its loop."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="bridge client", daemon=True)
 
@@ -81,7 +107,7 @@ class SyncBridge:
         """Connect. Raises `BridgeAway` if no bridge is heard in time."""
         self._thread.start()
         try:
-            self._run(self._bridge.__aenter__())
+            self.run(self.bridge.__aenter__())
         except BaseException:
             self._end()
             raise
@@ -92,7 +118,7 @@ class SyncBridge:
     ) -> None:
         """Close everything."""
         try:
-            self._run(self._bridge.__aexit__(kind, error, trace))
+            self.run(self.bridge.__aexit__(kind, error, trace))
         finally:
             self._end()
 
@@ -102,7 +128,7 @@ class SyncBridge:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
-    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Have it done in the thread of the loop, and wait for it."""
         if not self._thread.is_alive():
             work.close()
@@ -114,21 +140,22 @@ class SyncBridge:
             doing.cancel()  # Ctrl-C ends the waiting, and so what was waited for
             raise
 
-    def _iterate(self, made: Callable[[], AsyncGenerator[Result]]) -> Iterator[Result]:
+    def iterate(self, made: Callable[[], AsyncGenerator[Result]]) -> Iterator[Result]:
+        """Yield what a stream of `bridge` yields."""
         stream = made()
         try:
             while True:
                 try:
-                    yield self._run(_next(stream))
+                    yield self.run(_next(stream))
                 except StopAsyncIteration:
                     return
         finally:
             if self._thread.is_alive():
-                self._run(stream.aclose())
+                self.run(stream.aclose())
 
     def _events(self, stream: str, symbols: tuple[str, ...], place: Place) -> Iterator[Any]:
         """Yield events one by one; they cross between the threads many at once."""
-        for batch in self._iterate(lambda: self._bridge.batches(stream, symbols, **place)):
+        for batch in self.iterate(lambda: self.bridge.batches(stream, symbols, **place)):
             yield from batch
 
     def trades(self, *symbols: str, **place: Unpack[Place]) -> Iterator[Trade | Missed]:
@@ -147,17 +174,17 @@ class SyncBridge:
 
     def book(self, symbol: str, **place: Unpack[Place]) -> SyncBook:
         """Return the live book of a pair once it is in step: see `Bridge.book`."""
-        return SyncBook(self._run(self._bridge.book(symbol, **place)), self._run)
+        return SyncBook(self.run(self.bridge.book(symbol, **place)), self.run)
 
     def books(self, symbol: str, levels: int | None = None, **place: Unpack[Place]) -> Iterator[BookView]:
         """Yield the book of a pair as it is, whenever it has changed and is in step.
 
         While it is out of step nothing comes; `book` says why. Who is slow gets the newest book.
         """
-        return self._iterate(lambda: self._views(symbol, levels, place))
+        return self.iterate(lambda: self._views(symbol, levels, place))
 
     async def _views(self, symbol: str, levels: int | None, place: Place) -> AsyncGenerator[BookView]:
-        books = self._bridge.books(symbol, **place)
+        books = self.bridge.books(symbol, **place)
         try:
             async for book in books:
                 if book.in_step:
@@ -168,58 +195,31 @@ class SyncBridge:
     @property
     def status(self) -> Status:
         """What the bridge said of itself last; it does so once a second."""
-        return self._bridge.status
+        return self.bridge.status
 
-    def request(self, method: str, timeout_s: float | None = None, **params: object) -> Json:
-        """Ask any method by its name: see `Bridge.request`."""
-        return self._run(self._bridge.request(method, timeout_s, **params))
-
-    def candles_frame(
-        self,
-        symbol: str,
-        timeframe: str = "1m",
-        *,
-        start: Time | None = None,
-        end: Time | None = None,
-        limit: int | None = None,
-        to: Library = "pandas",
-        **place: Unpack[Place],
-    ) -> Frame:
-        """Return candles as a frame of pandas or Polars: see `Bridge.candles_frame`."""
-        return self._run(
-            self._bridge.candles_frame(symbol, timeframe, start=start, end=end, limit=limit, to=to, **place)
-        )
-
-    def trades_frame(
-        self,
-        symbol: str,
-        *,
-        start: Time | None = None,
-        end: Time | None = None,
-        limit: int | None = None,
-        to: Library = "pandas",
-        **place: Unpack[Place],
-    ) -> Frame:
-        """Return trades as a frame of pandas or Polars: see `Bridge.trades_frame`."""
-        return self._run(self._bridge.trades_frame(symbol, start=start, end=end, limit=limit, to=to, **place))
-
-    def trade_history(
-        self, symbol: str, start: Time, end: Time | None = None, **params: object
-    ) -> Iterator[Trade]:
-        """Yield every stored trade of a range: see `Bridge.trade_history`."""
-        return self._iterate(lambda: self._bridge.trade_history(symbol, start, end, **params))
-
-    def candle_history(
-        self, symbol: str, timeframe: str, start: Time, end: Time | None = None, **params: object
-    ) -> Iterator[Candle]:
-        """Yield every candle of a range: see `Bridge.candle_history`."""
-        return self._iterate(lambda: self._bridge.candle_history(symbol, timeframe, start, end, **params))
-
-    def gap_history(
-        self, symbol: str, start: Time, end: Time | None = None, **params: object
-    ) -> Iterator[Gap]:
-        """Yield every known hole of a range: see `Bridge.gap_history`."""
-        return self._iterate(lambda: self._bridge.gap_history(symbol, start, end, **params))
+    request = _waited(Bridge.request)
+    pairs_list = _waited(Bridge.pairs_list)
+    pairs_add = _waited(Bridge.pairs_add)
+    pairs_remove = _waited(Bridge.pairs_remove)
+    instruments_list = _waited(Bridge.instruments_list)
+    instruments_get = _waited(Bridge.instruments_get)
+    trades_list = _waited(Bridge.trades_list)
+    candles_list = _waited(Bridge.candles_list)
+    gaps_list = _waited(Bridge.gaps_list)
+    orderbook_get = _waited(Bridge.orderbook_get)
+    orderbook_depth = _waited(Bridge.orderbook_depth)
+    stats_spread = _waited(Bridge.stats_spread)
+    stats_vwap = _waited(Bridge.stats_vwap)
+    stats_slippage = _waited(Bridge.stats_slippage)
+    stats_liquidity = _waited(Bridge.stats_liquidity)
+    bridge_status = _waited(Bridge.bridge_status)
+    topics_since = _waited(Bridge.topics_since)
+    rpc_discover = _waited(Bridge.rpc_discover)
+    candles_frame = _waited(Bridge.candles_frame)
+    trades_frame = _waited(Bridge.trades_frame)
+    trade_history = _iterated(Bridge.trade_history)
+    candle_history = _iterated(Bridge.candle_history)
+    gap_history = _iterated(Bridge.gap_history)
 
 
 async def _next(stream: AsyncGenerator[Result]) -> Result:
