@@ -17,7 +17,7 @@ import msgspec
 import zmq
 import zmq.asyncio
 
-from binance_proxy.adapters.zeromq import front
+from binance_proxy.adapters.zeromq import dispatch, front
 from binance_proxy.adapters.zeromq.crew import Crew, Life, hear
 from binance_proxy.adapters.zeromq.rpc import Fault, Request, away, no_such_method
 from binance_proxy.adapters.zeromq.serving import Serving, open_serving
@@ -122,8 +122,8 @@ def fault_of(error: Exception) -> Fault | None:
 
 def main() -> None:
     told = hear()
-    if told.more:
-        front.MEMORY = int(told.more)
+    for name, value in json.loads(told.more).items():
+        setattr({"MEMORY": front, "SILENT_S": dispatch}[name], name, value)
     at_once = told.settings.at_once
 
     def work(life: Life) -> None:
@@ -254,10 +254,10 @@ def resident_kib(pid: int) -> int:
 
 
 @asynccontextmanager
-async def open_office(memory: int | None = None, **settings: Any) -> AsyncIterator[Office]:
-    """Open a crew on a free port; it has all its workers. The front may use so many bytes of memory."""
+async def open_office(other: dict[str, float] | None = None, **settings: Any) -> AsyncIterator[Office]:
+    """Open a crew on a free port; it has all its workers. Some constants of the front may be others."""
     office = Office(ServeSettings(bind=free_address(), **settings))
-    more = str(memory or "").encode()
+    more = json.dumps(other or {}).encode()
     try:
         async with open_serving(office.settings, PROGRAM, more, office.reports.append) as serving:
             office.serving = serving

@@ -195,21 +195,25 @@ async def test_what_kills_workers_fails_and_the_next_request_is_answered(office)
         assert "result" in await client.call("echo", at, timeout_ms=LONG_MS)
 
 
-async def test_a_worker_that_says_nothing_any_more_is_ended(office, caplog):
-    client = office.client()
-    await client.send(call("stop", 1, timeout_ms=LONG_MS))
-    await client.send(call("stop", 2, timeout_ms=200))
-    answers = await client.answers(2)
-    assert code_of(answers[2]) in {-32001, -32008}
-    assert code_of(answers[1]) == -32008
-    await office.reported(workers=2)
-    assert "result" in await client.call("echo", timeout_ms=LONG_MS)
+async def test_a_worker_that_says_nothing_any_more_is_ended():
+    async with open_office({"SILENT_S": 3.0}) as office:
+        client = office.client()
+        await client.send(call("stop", 1, timeout_ms=LONG_MS))
+        await client.send(call("stop", 2, timeout_ms=200))
+        answers = await client.answers(2)
+        assert code_of(answers[1]) == -32008
+        assert code_of(answers[2]) in {-32001, -32008}
+        assert "result" in await client.call("echo", timeout_ms=LONG_MS)
+        await office.reported(workers=2, in_progress=0, clients=0)
 
 
-async def test_a_worker_that_does_not_stop_is_ended(office):
-    client = office.client()
-    assert code_of(await client.call("stubborn", timeout_ms=100)) == -32001
-    await office.reported(workers_replaced=1, workers=2, in_progress=0, clients=0)
+async def test_a_worker_that_does_not_stop_is_ended():
+    async with open_office({"SILENT_S": 3.0}) as office:
+        before = await workers_of(office)
+        client = office.client()
+        assert code_of(await client.call("stubborn", timeout_ms=100)) == -32001
+        await office.reported(workers=2, in_progress=0, clients=0)
+        assert await workers_of(office) != before
 
 
 async def test_workers_killed_at_random_under_load_lose_no_request(office):
@@ -379,7 +383,7 @@ async def test_a_message_without_an_end_does_not_use_up_the_memory():
                     return at
         return 1_000
 
-    async with open_office(memory=limit) as office:
+    async with open_office({"MEMORY": limit}) as office:
         host, port = office.address.removeprefix("tcp://").split(":")
         assert await asyncio.to_thread(talk, host, int(port)) < 900
         assert "result" in await office.client().call("echo", timeout_ms=LONG_MS)

@@ -335,6 +335,16 @@ def test_bytes_are_counted_too(monkeypatch):
     assert CLIENT_BYTES > 1_000 * EACH_BYTES
 
 
+def test_what_waits_no_more_is_counted_no_more(monkeypatch):
+    monkeypatch.setattr(module, "CLIENT_BYTES", 2 * (len("a1") + EACH_BYTES))
+    room = Room(workers=(1,))
+    for at in range(9):
+        room.ask("a", f"a{at}")
+        if at:
+            room.answer(f"a{at - 1}", b"")
+    assert [what for _, what in room.replies] == [(b"",)] * 8
+
+
 def test_nothing_is_remembered_of_who_has_nothing_here():
     room = Room(queue=1, workers=(1,))
     for one in ("a1", "a2", "a3"):
@@ -393,6 +403,20 @@ def test_a_client_that_is_gone_leaves_nothing():
     assert room.handed == ["a1"]
     assert room.replies == []
     assert room.dispatch.clients == 0
+
+
+def test_a_worker_that_is_told_to_stop_has_its_time_whatever_the_deadline_was():
+    room = Room(workers=(1,))
+    room.ask("a", "a1")
+    room.pass_time(TIMEOUT_S - 1)
+    room.dispatch.left(room.now, b"a")
+    room.look()
+    room.heard("w0")
+    room.pass_time(SILENT_S - 1)
+    room.heard("w0")
+    assert room.others == [Cancel(b"w0", room.hands[0].number)]
+    room.pass_time(1)
+    assert room.others[-1] == Dismiss(b"w0")
 
 
 def test_at_the_end_everybody_is_told():

@@ -5,10 +5,9 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import zmq
-import zmq.asyncio
 
 from binance_proxy.adapters.zeromq.rpc import Fault, Request, deadline_passed, our_fault, read, too_large
 
@@ -58,7 +57,7 @@ class Worker:
     """Answers what comes on a socket. `run` it as long as it shall work."""
 
     def __init__(
-        self, socket: "zmq.asyncio.Socket", at_once: int, answer: Answer, fault_of: FaultOf = no_other
+        self, socket: "zmq.Socket[bytes]", at_once: int, answer: Answer, fault_of: FaultOf = no_other
     ) -> None:
         """Take a connected socket; `open_worker` makes one."""
         self._socket = socket
@@ -66,17 +65,20 @@ class Worker:
         self._answer = answer
         self._fault_of = fault_of
         self._tasks: dict[bytes, asyncio.Task[None]] = {}
-        self._out: asyncio.Queue[list[bytes]] = asyncio.Queue()
-        """What is to be sent. No more than one answer a slot, and a word every second."""
+        self._loop = asyncio.get_running_loop()
+        self._look_is_due = False
 
     async def run(self) -> None:
         """Work until cancelled."""
+        # The socket itself and not that of `zmq.asyncio`, which takes twice the time for a small answer.
+        readable = int(self._socket.getsockopt(zmq.FD))
+        self._loop.add_reader(readable, self._receive)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._say_hello())
-                group.create_task(self._send())
-                group.create_task(self._receive())
+            while True:
+                self._send([HELLO, b"%d" % self._at_once])
+                await asyncio.sleep(HEARTBEAT_S)
         finally:
+            self._loop.remove_reader(readable)
             tasks = list(self._tasks.values())
             for task in tasks:
                 task.cancel()
@@ -95,22 +97,25 @@ class Worker:
                 task.cancel()
             await asyncio.gather(running, ending, return_exceptions=True)
 
-    async def _say_hello(self) -> None:
-        while True:
-            if self._out.empty():
-                self._out.put_nowait([HELLO, b"%d" % self._at_once])
-            await asyncio.sleep(HEARTBEAT_S)
+    def _send(self, message: list[bytes]) -> None:
+        """Send at once; what is on its way is bounded by the slots."""
+        self._socket.send_multipart(message, zmq.NOBLOCK, copy=False)
+        # ZeroMQ says only once that something has come, and may just have said it to this call.
+        if not self._look_is_due:
+            self._look_is_due = True
+            self._loop.call_soon(self._receive)
 
-    async def _send(self) -> None:
-        while True:
-            await self._socket.send_multipart(await self._out.get(), copy=False)
-
-    async def _receive(self) -> None:
-        while True:
-            kind, number, *rest = await self._socket.recv_multipart()
+    def _receive(self) -> None:
+        """Take in everything that has come."""
+        self._look_is_due = False
+        while not self._socket.closed:
+            try:
+                kind, number, *rest = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
             if kind == ASK:
                 left_s, body = rest
-                task = asyncio.create_task(self._work(number, float(left_s), body))
+                task = self._loop.create_task(self._work(number, float(left_s), body))
                 self._tasks[number] = task
                 task.add_done_callback(partial(self._over, number))
             elif kind == CANCEL and number in self._tasks:
@@ -119,16 +124,16 @@ class Worker:
     def _over(self, number: bytes, task: "asyncio.Task[None]") -> None:
         del self._tasks[number]
         if task.cancelled():
-            self._out.put_nowait([STOPPED, number])
+            self._send([STOPPED, number])
         elif (error := task.exception()) is not None:  # none that `_work` would let through
             log.error("a worker's own mistake", exc_info=error)
-            self._out.put_nowait([STOPPED, number])
+            self._send([STOPPED, number])
 
     async def _work(self, number: bytes, left_s: float, body: bytes) -> None:
-        # The front has read it before, so these limits let everything through.
-        request = read(body, timeout_ms=1, max_timeout_ms=2**63)
+        # The front has read it before, so what it let through passes here too.
+        request = read(body, timeout_ms=round(left_s * 1_000), max_timeout_ms=2**63)
         if not isinstance(request, Request):
-            self._out.put_nowait([STOPPED, number])
+            self._send([STOPPED, number])
             return
         try:
             async with asyncio.timeout(left_s + LATE_S) as limit:
@@ -138,7 +143,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - what is wrong with one request must not harm the others
             kind = ERROR
             frames = [request.error(self._fault(request, error, expired=limit.expired()))]
-        self._out.put_nowait([kind, number, *frames] if request.wants_answer else [STOPPED, number])
+        self._send([kind, number, *frames] if request.wants_answer else [STOPPED, number])
 
     def _fault(self, request: Request, error: Exception, *, expired: bool) -> Fault:
         if isinstance(error, Fault):
@@ -168,7 +173,7 @@ async def open_worker(
     address: str, name: bytes, at_once: int, answer: Answer, fault_of: FaultOf = no_other
 ) -> AsyncIterator[Worker]:
     """Connect to the front. When it starts anew, the socket finds it again."""
-    context: Any = zmq.asyncio.Context()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = context.socket(zmq.DEALER)
     try:
         socket.setsockopt(zmq.IDENTITY, name)
