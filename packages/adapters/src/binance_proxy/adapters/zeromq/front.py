@@ -70,9 +70,10 @@ def run_front(
         report_to: A file descriptor that gets a line of JSON every second; a full one does not get it.
         restarts: How many fronts have died before this one.
     """
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))  # each client is one
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # each client is one
+    for kind, most in ((resource.RLIMIT_NOFILE, files), (resource.RLIMIT_DATA, MEMORY)):
+        with contextlib.suppress(OSError, ValueError):  # macOS says more than it gives
+            resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
     os.set_blocking(report_to, False)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.set(zmq.MAX_SOCKETS, 64)

@@ -84,13 +84,19 @@ class Serving:
         while True:
             await asyncio.sleep(pause_s)
             pause_s = min(max(2 * pause_s, FIRST_PAUSE_S), LONGEST_PAUSE_S)
-            crew = await asyncio.create_subprocess_exec(
-                *self._program, stdin=PIPE, stdout=PIPE, start_new_session=True
-            )
+            try:
+                crew = await asyncio.create_subprocess_exec(
+                    *self._program, stdin=PIPE, stdout=PIPE, start_new_session=True
+                )
+            except OSError as error:
+                log.warning("those who answer requests cannot be started: %s", error)
+                continue
             self.pid = crew.pid
             try:
                 if await self._hear(crew):
                     pause_s = 0.0
+            except Exception:
+                log.exception("what those who answer requests report cannot be taken; others start")
             finally:
                 await _end(crew)
             log.warning("those who answer requests have ended with status %s; others start", crew.returncode)
