@@ -109,6 +109,14 @@ async def test_what_could_not_be_fetched_is_said(how, why):
     assert why in found["not_fetched"]
 
 
+@pytest.mark.parametrize(("method", "params"), PRESENT[:2])
+async def test_of_the_future_nothing_is_fetched(method, params):
+    asked = await asking([trade(1)])
+    found = await asked.ask(method, symbol="ETH/USDT", start=NOW + 3_600 * SECOND_NS, fetch=True, **params)
+    assert (found["rows"], found["fetched"], found["stored"]) == ([], 0, True)
+    assert calls(asked)[0][0] is None
+
+
 async def test_only_the_first_page_fetches():
     asked = await asking([trade(number, number) for number in range(5)])
     await asked.pages("trades.list", symbol="ETH/USDT", start=MIDNIGHT, limit=2, fetch=True)

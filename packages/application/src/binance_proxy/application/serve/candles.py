@@ -14,7 +14,7 @@ from binance_proxy.application.serve.failures import WrongParams
 from binance_proxy.application.serve.page import CandlesPage
 from binance_proxy.application.serve.rows import candle_rows, holes_of
 from binance_proxy.application.serve.sources import Sources, question_of
-from binance_proxy.application.serve.trades import fetched_of
+from binance_proxy.application.serve.trades import range_to_fetch
 from binance_proxy.domain.candle import DAY_NS, Candle, Timeframe
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.ledger import Absent, absent
@@ -57,7 +57,7 @@ async def list_candles(sources: Sources, asked: AskedCandles, deadline: int) -> 
         as_of = sources.clock.now()
         fetch = None
         if asked.fetch and start is not None and place is None:
-            fetch = (max(timeframe.period(start)[0], 0), min(behind, as_of))
+            fetch = range_to_fetch(max(timeframe.period(start)[0], 0), min(behind, as_of))
         caught = await sources.caught_up(instrument, behind, deadline, fetch)
         if start is None:
             candles = (await newest_candles(sources.store, instrument, timeframe, end, limit))[-limit:]
@@ -75,7 +75,7 @@ async def list_candles(sources: Sources, asked: AskedCandles, deadline: int) -> 
             holes=holes_of(Stream.TRADES, holes),
             as_of=as_of,
             stored=caught.stored,
-            fetched=fetched_of(caught, asked=fetch is not None),
+            fetched=caught.fetched if asked.fetch and place is None else None,
             not_fetched=caught.not_fetched,
         )
 

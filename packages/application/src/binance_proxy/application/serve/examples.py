@@ -270,6 +270,9 @@ EXAMPLES: dict[str, tuple[dict[str, Any], Any]] = {
     "bridge.status": (
         {},
         {
+            "type": "status",
+            "protocol": "1",
+            "epoch": "e1",
             "ts_recv": 1760000000000000000,
             "instruments": {"binance.spot.ethusdt": "stale", "binance.spot.solusdt": "not tracked"},
             "trades": 0,

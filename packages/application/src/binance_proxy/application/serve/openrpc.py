@@ -14,10 +14,9 @@ from binance_proxy.application.serve.asked import Asked
 from binance_proxy.application.serve.examples import EXAMPLES
 from binance_proxy.application.serve.failures import MEANINGS
 from binance_proxy.application.serve.methods import METHODS, Method
+from binance_proxy.application.serve.status import PROTOCOL
 
 DISCOVER = "rpc.discover"
-PROTOCOL = "1"
-"""Version of the protocol, as `bridge.status` tells it."""
 
 _REF = "#/components/schemas/{name}"
 

@@ -9,6 +9,9 @@ from binance_proxy.application.ports import RECALLED
 from binance_proxy.application.serve.asked import Asked
 from binance_proxy.application.serve.sources import Sources
 
+PROTOCOL = "1"
+"""Version of the protocol that requests are made in."""
+
 
 class AskedStatus(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Get how the bridge is, with the fields of the topic `bridge.status`."""
@@ -38,7 +41,7 @@ class Since(Struct, frozen=True, kw_only=True):
 
 async def get_status(sources: Sources, asked: AskedStatus, deadline: int) -> dict[str, object]:
     """Answer ``bridge.status``."""
-    return await sources.live.status()
+    return {"type": "status", "protocol": PROTOCOL, **await sources.live.status()}
 
 
 async def get_since(sources: Sources, asked: AskedSince, deadline: int) -> Since:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.ledger import read_gaps
 from binance_proxy.application.missing import outside
-from binance_proxy.application.ports import CaughtUp, MarketStore
+from binance_proxy.application.ports import MarketStore
 from binance_proxy.application.serve.asked import AskedRows, Fetch, limit_of, range_of
 from binance_proxy.application.serve.cursor import Place, cursor_of, place_of
 from binance_proxy.application.serve.failures import WrongParams
@@ -56,7 +56,7 @@ async def list_trades(sources: Sources, asked: AskedTrades, deadline: int) -> Tr
 
     async def make() -> TradesPage:
         as_of = sources.clock.now()
-        fetch = (start, min(end, as_of)) if asked.fetch and start is not None and place is None else None
+        fetch = range_to_fetch(start, min(end, as_of)) if asked.fetch and place is None else None
         caught = await sources.caught_up(instrument, end, deadline, fetch)
         if start is None:
             found = await newest_trades(sources.store, instrument, 0, end, limit)
@@ -68,16 +68,16 @@ async def list_trades(sources: Sources, asked: AskedTrades, deadline: int) -> Tr
             holes=holes_of(Stream.TRADES, found.missing),
             as_of=as_of,
             stored=caught.stored,
-            fetched=fetched_of(caught, asked=fetch is not None),
+            fetched=caught.fetched if asked.fetch and place is None else None,
             not_fetched=caught.not_fetched,
         )
 
     return await sources.page(asked, question, end, TradesPage, make)
 
 
-def fetched_of(caught: CaughtUp, *, asked: bool) -> int | None:
-    """Return how many trades were fetched; `None` if nobody wanted any."""
-    return caught.fetched if asked else None
+def range_to_fetch(start: int | None, end: int) -> tuple[int, int] | None:
+    """Return a range of which trades may be fetched; `None` if there is nothing in it yet."""
+    return (start, end) if start is not None and start < end else None
 
 
 async def newest_trades(
