@@ -116,7 +116,7 @@ class CacheConfig:
     """How much the embedded server, or each process' memory, may hold; what is asked for least goes first."""
     ttl_s: float = 1.0
     """How long an answer about the present is kept at most."""
-    past_ttl_s: float = 60.0
+    past_ttl_s: float = 10.0
     """How long an answer about a range that is over is kept at most."""
     patience_s: float = 0.25
     """How long the server may take for one command. Then it counts as away."""

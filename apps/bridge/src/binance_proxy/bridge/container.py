@@ -114,6 +114,19 @@ class Cached(NamedTuple):
     """``cache`` in the configuration of the other process."""
 
 
+class Use(NamedTuple):
+    """What a command does with the store that it opens."""
+
+    owner: str
+    """Which command this is, for messages to others."""
+    attach: bool
+    """Whether another process records."""
+    fills: bool
+    """Whether it writes ticks beside that one, perhaps."""
+    stays: bool
+    """Whether it lives so long that an archive may begin meanwhile, of which it must know."""
+
+
 def server_kind(url: str) -> str:
     """Say whether the server is our own."""
     return "embedded" if url == "embedded" else "other"
@@ -176,9 +189,7 @@ async def open_database(
     folder: Path,
     settings: SpoolSettings,
     archive: str,
-    owner: str,
-    attach: bool,
-    fills: bool,
+    use: Use,
 ) -> AsyncIterator[Kept]:
     """Open the store and the registry in a PostgreSQL, at the newest schema.
 
@@ -187,19 +198,19 @@ async def open_database(
     """
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(server)
-        if attach:
-            kept = open_timescale(opened.url, upkeep=upkeep if fills else None)
+        if use.attach:
+            kept = open_timescale(opened.url, upkeep=upkeep if use.fills else None)
             store = await stack.enter_async_context(kept)
             where = kind_of(opened.where, store.timescaledb)
             recent = PatientStore(store)
             whole: MarketStore = recent
             days: ParquetStore | None = None
-            if is_archived(archive):
+            if use.stays or is_archived(archive):
                 days = open_archive(archive)
                 whole = LongTermStore(recent, days, days)
             yield Kept(whole, store.registry, store.registry, where, None, recent, store.closed_days, days)
             return
-        file = await stack.enter_async_context(open_spool(folder, settings, owner))
+        file = await stack.enter_async_context(open_spool(folder, settings, use.owner))
         store = await stack.enter_async_context(open_timescale(opened.url, upkeep=upkeep))
         file.belong_to(await store.identity())
         spooled = SpooledStore(store, file, settings)
@@ -370,6 +381,8 @@ class Container(containers.DeclarativeContainer):
     """Whether another process' embedded server will do."""
     fills = providers.Dependency(instance_of=bool, default=False)
     """Whether this command writes ticks beside a bridge that runs, perhaps."""
+    stays = providers.Dependency(instance_of=bool, default=False)
+    """Whether it lives so long that an archive may begin meanwhile, of which it must know."""
 
     clock = providers.Singleton(SystemClock)
     source = providers.Selector(
@@ -406,9 +419,7 @@ class Container(containers.DeclarativeContainer):
             providers.Callable(spool_folder, config.provided.data_dir),
             config.provided.spool,
             archive_url,
-            owner,
-            attach,
-            fills,
+            providers.Factory(Use, owner, attach, fills, stays),
         ),
         memory=providers.Factory(open_memory),
     )

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 
@@ -12,10 +12,12 @@ from binance_proxy.adapters.zeromq.answering import Answering, fault_of
 from binance_proxy.adapters.zeromq.crew import Crew, Life, Told, hear
 from binance_proxy.adapters.zeromq.front import INSIDE
 from binance_proxy.adapters.zeromq.live import open_remote_live
+from binance_proxy.adapters.zeromq.rpc import Request, away
 from binance_proxy.adapters.zeromq.serving import open_serving, python
-from binance_proxy.adapters.zeromq.worker import open_worker
+from binance_proxy.adapters.zeromq.worker import Answered, open_worker
 from binance_proxy.application.ports import Live, StoreUnavailable
 from binance_proxy.application.serve.answers import Answers
+from binance_proxy.application.serve.sources import Ages
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Cached, Container, Kept
 from binance_proxy.bridge.options import finish
@@ -87,33 +89,42 @@ def main() -> None:
 
 
 async def work(told: Told, post: Post, life: Life) -> None:
-    """Answer requests until it is time to end."""
-    container = Container(config=post.config, owner="bridge run", attach=True)
+    """Answer requests until it is time to end. Until the store is open, what is asked is told to be away."""
+    container = Container(config=post.config, owner="bridge run", attach=True, stays=True)
+    answering: Answering | None = None
+
+    async def answer(request: Request, left_s: float) -> Answered:
+        if answering is None:
+            raise away("the store is not open yet")
+        return await answering(request, left_s)
+
+    async def open_answers(stack: AsyncExitStack) -> None:
+        nonlocal answering
+        cached = await stack.enter_async_context(container.cache())
+        live = await stack.enter_async_context(open_remote_live(post.live))
+        kept = await _store(container, stack)
+        answering = Answering(answers_from(kept, container, cached, live))
+
+    at_once = told.settings.at_once
     with life.ends() as end:
-        async with AsyncExitStack() as stack:
-            kept = await _store(container, stack, end)
-            if kept is None:
-                return
-            cached = await stack.enter_async_context(container.cache())
-            live = await stack.enter_async_context(open_remote_live(post.live))
-            answering = Answering(answers_from(kept, container, cached, live))
-            at_once = told.settings.at_once
-            worker = await stack.enter_async_context(
-                open_worker(told.workers_address, life.name, at_once, answering, fault_of)
-            )
+        async with (
+            AsyncExitStack() as stack,
+            open_worker(told.workers_address, life.name, at_once, answer, fault_of) as worker,
+            asyncio.TaskGroup() as group,
+        ):
+            opening = group.create_task(open_answers(stack))
             await worker.run_until(end)
+            opening.cancel()
 
 
-async def _store(container: Container, stack: AsyncExitStack, end: asyncio.Event) -> Kept | None:
-    """Open the store, as soon as it is there; `None` if it is time to end before."""
-    while not end.is_set():
+async def _store(container: Container, stack: AsyncExitStack) -> Kept:
+    """Open the store, as soon as it is there."""
+    while True:
         try:
             return await stack.enter_async_context(container.store())
         except StoreUnavailable as error:
-            log.warning("requests are answered as soon as the database is there: %s", error)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(end.wait(), PAUSE_S)
-    return None
+            log.warning("what is stored can be asked for as soon as the database is there: %s", error)
+            await asyncio.sleep(PAUSE_S)
 
 
 def answers_from(kept: Kept, container: Container, cached: Cached, live: Live) -> Answers:
@@ -126,6 +137,7 @@ def answers_from(kept: Kept, container: Container, cached: Cached, live: Live) -
         live=live,
         cache=cached.cache,
         clock=container.clock(),
+        ages=Ages(present_s=cached.settings.ttl_s, past_s=cached.settings.past_ttl_s),
     )
 
 

@@ -12,7 +12,7 @@ from binance_proxy.application.ports import (
 from binance_proxy.application.serve.asked import read_params
 from binance_proxy.application.serve.methods import METHODS
 from binance_proxy.application.serve.openrpc import DISCOVER, AskedDiscover, document
-from binance_proxy.application.serve.sources import Sources
+from binance_proxy.application.serve.sources import Ages, Sources
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.errors import BridgeError
 
@@ -34,6 +34,7 @@ class Answers:
         live: Live,
         cache: Cache,
         clock: Clock,
+        ages: Ages | None = None,
     ) -> None:
         """Take what answers are made from.
 
@@ -45,8 +46,9 @@ class Answers:
             live: The recording that goes on.
             cache: Keeps answers for a moment.
             clock: Ours, which deadlines are told by.
+            ages: How old an answer of the cache may be.
         """
-        self._sources = Sources(store, registry, pairs, archive, live, cache, clock)
+        self._sources = Sources(store, registry, pairs, archive, live, cache, clock, ages or Ages())
 
     async def ask(self, method: str, params: object, left_s: float) -> object:
         """Answer one question, whatever the params are.

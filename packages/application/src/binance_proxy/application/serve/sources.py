@@ -26,10 +26,6 @@ from binance_proxy.domain.instrument import Instrument
 
 SLACK_NS = 60 * SECOND_NS
 """How far apart the venue's clock and ours may be, and how long a tick may be on its way."""
-PRESENT_S = 1.0
-"""How long an answer is kept whose range reaches the present."""
-PAST_S = 30.0
-"""How long one is kept whose range lies in the past."""
 ARCHIVED_NS = 30 * SECOND_NS
 """How long it is remembered what the archive has: its footers take long to read."""
 REMEMBERED = 16
@@ -52,6 +48,16 @@ class _Dated(Protocol):
 Kept = TypeVar("Kept", bound=_Dated)
 
 
+@dataclass(frozen=True)
+class Ages:
+    """How old an answer may be that comes out of the cache."""
+
+    present_s: float = 1.0
+    """One whose range reaches the present."""
+    past_s: float = 10.0
+    """One whose range lies in the past. Late trades may still come for it."""
+
+
 @dataclass
 class Sources:
     """The ports that answers are made from."""
@@ -65,6 +71,7 @@ class Sources:
     live: Live
     cache: Cache
     clock: Clock
+    ages: Ages
     _stored: dict[str, int] = field(default_factory=dict)
     """Up to when everything of an instrument is known to be in the store, in ns by our clock."""
     _read: dict[str, tuple[bytes, object]] = field(default_factory=dict)
@@ -159,13 +166,13 @@ class Sources:
             return VERSION + msgspec.msgpack.encode(made[-1])
 
         def ttl_s() -> float:
-            return PAST_S if is_past and (not made or made[-1].stored) else PRESENT_S
+            return self.ages.past_s if is_past and (not made or made[-1].stored) else self.ages.present_s
 
         if not fresh:
             raw = await self.cache.once(key, ttl_s(), packed)
             found = made[-1] if made else self._unpacked(key, raw, kind)
             if found is not None:
-                if made and ttl_s() < PAST_S and is_past:  # it will soon be answered better
+                if made and ttl_s() < self.ages.past_s and is_past:  # it will soon be answered better
                     await self.cache.put(key, raw, ttl_s())
                 return found
         raw = await packed()
