@@ -134,10 +134,10 @@ async def test_an_answer_is_kept_for_a_second_and_says_of_when_it_is(method, par
     assert (first["as_of"], again["as_of"]) == (NOW, NOW + SECOND_NS)
 
 
-async def test_one_about_the_past_is_kept_for_half_a_minute():
+async def test_one_about_the_past_is_kept_longer():
     asked = await asking([trade(1)])
     past = {"symbol": "ETH/USDT", "start": MIDNIGHT, "end": NOW - SLACK_NS}
-    for wait_s, as_of in ((29, NOW), (1, NOW + 30 * SECOND_NS)):
+    for wait_s, as_of in ((9, NOW), (1, NOW + 10 * SECOND_NS)):
         await asked.ask("trades.list", **past)
         asked.clock.advance(wait_s * SECOND_NS)
         assert (await asked.ask("trades.list", **past))["as_of"] == as_of

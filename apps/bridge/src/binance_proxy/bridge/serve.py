@@ -89,21 +89,24 @@ def main() -> None:
 
 
 async def work(told: Told, post: Post, life: Life) -> None:
-    """Answer requests until it is time to end. Until the store is open, what is asked is told to be away."""
+    """Answer requests until it is time to end. While the store cannot be opened, that is the answer."""
     container = Container(config=post.config, owner="bridge run", attach=True, stays=True)
     answering: Answering | None = None
+    tried = asyncio.Event()
 
     async def answer(request: Request, left_s: float) -> Answered:
+        await tried.wait()
         if answering is None:
-            raise away("the store is not open yet")
+            raise away("the store cannot be reached")
         return await answering(request, left_s)
 
     async def open_answers(stack: AsyncExitStack) -> None:
         nonlocal answering
         cached = await stack.enter_async_context(container.cache())
         live = await stack.enter_async_context(open_remote_live(post.live))
-        kept = await _store(container, stack)
+        kept = await _store(container, stack, tried)
         answering = Answering(answers_from(kept, container, cached, live))
+        tried.set()
 
     at_once = told.settings.at_once
     with life.ends() as end:
@@ -117,13 +120,14 @@ async def work(told: Told, post: Post, life: Life) -> None:
             opening.cancel()
 
 
-async def _store(container: Container, stack: AsyncExitStack) -> Kept:
-    """Open the store, as soon as it is there."""
+async def _store(container: Container, stack: AsyncExitStack, tried: asyncio.Event) -> Kept:
+    """Open the store, as soon as it is there; set ``tried`` if it is not at once."""
     while True:
         try:
             return await stack.enter_async_context(container.store())
         except StoreUnavailable as error:
             log.warning("what is stored can be asked for as soon as the database is there: %s", error)
+            tried.set()
             await asyncio.sleep(PAUSE_S)
 
 

@@ -171,17 +171,19 @@ class OrderBook:
         sizes, prices = self._bid_sizes, self._bids
         for price, size in quote.bids:
             if size:
-                if price not in sizes:
+                known = len(sizes)
+                sizes[price] = size  # the hash of a `Decimal` is what costs most here, so it is taken once
+                if len(sizes) > known:
                     insort(prices, price)
-                sizes[price] = size
             elif sizes.pop(price, None) is not None:
                 del prices[bisect_left(prices, price)]
         sizes, prices = self._ask_sizes, self._asks
         for price, size in quote.asks:
             if size:
-                if price not in sizes:
-                    insort(prices, price.copy_negate())
+                known = len(sizes)
                 sizes[price] = size
+                if len(sizes) > known:
+                    insort(prices, price.copy_negate())
             elif sizes.pop(price, None) is not None:
                 del prices[bisect_left(prices, price.copy_negate())]
         self._last_update_id, self._chained = quote.last_update_id, True
