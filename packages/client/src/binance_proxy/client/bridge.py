@@ -22,6 +22,10 @@ from binance_proxy.client.methods import Methods, Place, Time
 from binance_proxy.client.requests import Requests, open_requests
 from binance_proxy.client.wire import Followed, Wire, open_wire
 
+LONGEST_NAME = 100
+"""Characters of what the bridge calls us."""
+MOST_REPORTED = 100
+"""Topics of which the bridge is told how far we are."""
 TURN = 256
 """Events that are handed on before other tasks get a turn."""
 
@@ -68,7 +72,8 @@ class Bridge(Methods):
                 stops taking from the topic, and once half of it is read asks the bridge for what it missed.
             report_s: How often the bridge is told how far we are, for its status.
         """
-        self.name = name or f"{system_socket.gethostname()}-{os.getpid()}-{id(self):x}"
+        own = f"{system_socket.gethostname()[-60:]}-{os.getpid()}-{id(self):x}"
+        self.name = (name or own)[:LONGEST_NAME]
         self._publish = f"tcp://{host}:5556" if publish is None else publish
         self._requests_at = f"tcp://{host}:5557" if requests is None else requests
         self._control_at = f"tcp://{host}:5558" if control is None else control
@@ -376,8 +381,9 @@ class Bridge(Methods):
             if self._opened is None:
                 return
             followers = self._wire.followers()
-            topics = {one.topic: place for one in followers if (place := position(one)) is not None}
-            missed = sum(one.holes for one in followers)
+            places = {one.topic: place for one in followers if (place := position(one)) is not None}
+            topics = dict(list(places.items())[:MOST_REPORTED])
+            missed = sum(one.lost for one in followers)
             control.tell("subscribers.report", {"client": self.name, "topics": topics, "missed": missed})
 
 

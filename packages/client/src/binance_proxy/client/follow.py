@@ -75,6 +75,8 @@ class Follower:
         """Everything up to this message was taken."""
         self.holes = 0
         """How often something was missed, repaired or not."""
+        self.lost = 0
+        """Messages of a run that did not come by themselves, repaired or not."""
         self.unreadable = 0
         self._can_ask = can_ask
         self._is_live = False
@@ -198,7 +200,9 @@ class Follower:
                 return
             if message.sequence > self.sequence + 1:
                 if self._asked is None:
-                    self._missed(f"missed {message.sequence - self.sequence - 1} messages")
+                    lost = message.sequence - self.sequence - 1
+                    self.lost += lost
+                    self._missed(f"missed {lost} messages")
                     self._recall()
                 return
             waiting.popleft()

@@ -11,6 +11,9 @@ from zmq.utils.monitor import parse_monitor_message
 from binance_proxy.client.errors import BridgeAway
 
 _EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+PING_MS = 1_000
+DEAD_MS = 5_000
+"""A connection over which no ping is answered for so long is closed, and another one made."""
 TURN = 256
 """Messages after which other tasks get a turn."""
 
@@ -27,6 +30,9 @@ async def watched(
         BridgeAway: The address is none.
     """
     monitor = socket.get_monitor_socket(_EVENTS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, PING_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, DEAD_MS)
+    socket.setsockopt(zmq.IPV6, int("[" in address))
     try:
         socket.connect(address)
     except zmq.ZMQError as error:
