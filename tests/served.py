@@ -208,7 +208,9 @@ class Wires:
         self.port = int(port)
         self.swallows = False
         """Takes what comes and passes nothing on, as a dead link does."""
-        self.cuts = self.swallowed = 0
+        self.refuses = False
+        """Ends each new connection at once."""
+        self.cuts = self.swallowed = self.refused = 0
         self.address = ""
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -235,6 +237,10 @@ class Wires:
         self._writers.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.refuses:
+            self.refused += 1
+            writer.transport.abort()
+            return
         try:
             there_reader, there = await asyncio.open_connection(self.host, self.port)
         except OSError:

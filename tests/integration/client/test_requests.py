@@ -141,6 +141,21 @@ async def test_what_was_under_way_when_the_link_broke_is_asked_again(line: Line)
     assert caught.value.retry
 
 
+async def test_what_waits_for_a_connection_is_not_broken_by_the_end_of_another(line: Line) -> None:
+    requests = line.asking.requests
+    line.front.answers["pairs.add"] = lambda params: {"symbol": params["symbol"]}
+    await line.asking.pairs_add("ETH/USDT")
+    line.wires.refuses = True
+    line.wires.cut()
+    await until(lambda: line.wires.refused > 0)
+    adding = asyncio.create_task(line.asking.pairs_add("BTC/USDT"))
+    await until(lambda: requests._calls.under_way == 1)
+    refused = line.wires.refused
+    await until(lambda: line.wires.refused > refused)
+    line.wires.refuses = False
+    assert (await adding).symbol == "BTC/USDT"
+
+
 async def test_an_answer_that_is_none_harms_nobody(line: Line) -> None:
     requests = line.asking.requests
     for frames in ([], [b""], [b"\xff"], [b"\x81\xa2id\x07"], [b"", b"{}"], [b"\x81\xa2id\xa1x"]):

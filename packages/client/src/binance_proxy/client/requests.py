@@ -38,6 +38,8 @@ class Requests:
         self._address = address
         self._calls = Calls()
         self._answers: dict[int, asyncio.Future[Answer]] = {}
+        self._sent: set[int] = set()
+        """Those that have left by the connection there is; the others wait for the next one."""
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def call(
@@ -95,6 +97,7 @@ class Requests:
             try:
                 async with asyncio.timeout_at(end):
                     await self._socket.send(body)
+                self._sent.add(number)
             except TimeoutError:
                 raise BridgeAway(f"no bridge answers requests on {self._address}") from None
             try:
@@ -104,6 +107,7 @@ class Requests:
                 raise RequestTimedOut(method, timeout_s) from None
         finally:
             self._calls.forget(number)
+            self._sent.discard(number)
             del self._answers[number]
         return found
 
@@ -136,8 +140,8 @@ class Requests:
 
     def down(self) -> None:
         """Learn that the connection broke: no answer to what was sent over it will come."""
-        for waiting in self._answers.values():
-            if not waiting.done():
+        for number, waiting in self._answers.items():
+            if number in self._sent and not waiting.done():
                 waiting.set_exception(_LinkBroke())
 
 
