@@ -13,7 +13,8 @@ from binance_proxy.adapters.timescale.store import open_timescale
 from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.ports import MarketStore
 from binance_proxy.domain.errors import BookStale
-from binance_proxy.domain.instrument import Instrument
+from binance_proxy.domain.gap import Gap
+from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.order_book import OrderBook
 from binance_proxy.domain.scale import to_text
 from binance_proxy.domain.tick import BookSnapshot, Levels, QuoteTick, TradeTick
@@ -43,6 +44,7 @@ class Truth:
     """By id."""
     snapshots: list[BookSnapshot]
     """By id."""
+    gaps: list[Gap]
     at_id: dict[int, list[Callable[[OrderBook, int], None]]] = field(default_factory=lambda: defaultdict(list))
     """Whom to show the book of an update id, with its checksum."""
     at_time: dict[int, list[Callable[[OrderBook, int], None]]] = field(
@@ -61,6 +63,12 @@ class Truth:
             )
             for trade in self.trades
         }  # fmt: skip
+
+    def is_lost(self, update_id: int) -> bool:
+        """Say whether a gap tells that an update is not stored."""
+        return any(
+            gap.stream is Stream.ORDERBOOK and gap.first_id <= update_id <= gap.last_id for gap in self.gaps
+        )
 
     def walk(self) -> tuple[list[int], list[int]]:
         """Rebuild the book at every update that is stored, and show it to whoever wants one.
@@ -82,7 +90,7 @@ class Truth:
                         look(book, total)
                 number += 1
             if isinstance(event, BookSnapshot):
-                if book is None:
+                if book is None or event.last_update_id > book.last_update_id:
                     book = OrderBook(event)
                     total = checksum(*(self._decimals(side, scale) for side in book.depth()))
             elif book is not None:
@@ -139,15 +147,16 @@ async def opened(data_dir: Path, url: str | None = None) -> AsyncIterator[Any]:
 
 async def learn(store: MarketStore, instrument: Instrument) -> Truth:
     """Read everything of an instrument."""
-    trades, quotes, snapshots = [
+    trades, quotes, snapshots, gaps = [
         [one async for one in store.scan(kind, instrument, 0, END_OF_TIME)]
-        for kind in (TradeTick, QuoteTick, BookSnapshot)
+        for kind in (TradeTick, QuoteTick, BookSnapshot, Gap)
     ]
     return Truth(
         instrument,
         sorted(trades, key=lambda one: (one.ts_event, one.trade_id)),
         sorted(quotes, key=lambda one: one.last_update_id),
         sorted(snapshots, key=lambda one: one.last_update_id),
+        gaps,
     )
 
 
