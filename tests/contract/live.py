@@ -22,6 +22,7 @@ from binance_proxy.application.ports import (
     RECALLED,
     HistoryUnavailable,
     Live,
+    SpoolDepth,
     StoredEvent,
     TrackedPair,
 )
@@ -113,6 +114,19 @@ class GatedStore(MemoryStore):
         return await super().append(events)
 
 
+class HandSpool:
+    """A spool that says what it is told to."""
+
+    def __init__(self) -> None:
+        self.now = SpoolDepth()
+
+    def depth(self) -> SpoolDepth:
+        return self.now
+
+    async def sift(self, events: Sequence[StoredEvent]) -> None:
+        pass
+
+
 class SlowHistory(MemoryHistory):
     """Counts how often it is asked, and gives nothing more while its gate is closed."""
 
@@ -152,6 +166,7 @@ class World:
         )
         self.feed = HandFeed()
         self.store = GatedStore()
+        self.spool = HandSpool()
         self.history = history
         self.publisher = MemoryPublisher("e1", kept=5_000)
         self.recording = Recording(
@@ -163,6 +178,7 @@ class World:
             clock=ManualClock(NOW, auto=False),
             settings=settings or RecordSettings(),
             publish_snapshot_s=10.0,
+            spool=self.spool,
         )
 
     async def give(self, *events: MarketEvent) -> None:
@@ -338,6 +354,20 @@ class LiveContract:
             await asked.world.give(trade(number))
             assert (await asked.live.catch_up(ETH, limit_s=FOREVER_S)).stored
             assert [one.trade_id for one in await asked.world.kept()] == list(range(1, number + 1))
+
+    async def test_does_not_wait_for_a_store_that_is_away(self, asked: Asked) -> None:
+        asked.world.spool.now = SpoolDepth(waiting=3)
+        waiting = asyncio.create_task(asked.live.catch_up(ETH, limit_s=FOREVER_S))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()  # it is being emptied
+        asked.world.spool.now = SpoolDepth(waiting=3, is_away=True)
+        async with asyncio.timeout(PATIENCE_S):
+            assert not (await waiting).stored
+            asked.world.store.gate.clear()
+            await asked.world.give(trade(1))
+            found = await asked.live.catch_up(ETH, (NOW, NOW + MS), limit_s=FOREVER_S)
+        assert (found.stored, found.fetched) == (False, 0)
+        assert found.not_fetched == "the store is away; try again later"
 
     async def test_waits_for_a_store_that_is_slow(self, asked: Asked) -> None:
         asked.world.store.gate.clear()

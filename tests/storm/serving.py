@@ -23,13 +23,13 @@ import valkey
 
 from bridge_process import Bridge, free_port
 from storm.asking import LATE_S, Crowd
+from storm.database import Database
 from storm.family import Crew, alive, family, kill, named
 from storm.questions import Asked, Judge
 from storm.truth import stored
 
 PATIENCE_S = 180.0
 DEADLINE, TOO_MANY, AWAY, DIED, WRONG, NO_METHOD = -32001, -32002, -32003, -32008, -32602, -32601
-LIBRARY_LATE_S = 1.5
 
 
 @dataclass
@@ -37,6 +37,8 @@ class Outcome:
     """What was seen."""
 
     happened: Counter[str] = field(default_factory=Counter)
+    under_way: int = 0
+    """Requests that had no answer yet when something happened."""
     answered: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     """By code."""
@@ -60,9 +62,12 @@ class Scene:
 
     def count(self, what: str, happened: object = True) -> None:
         self.outcome.happened[what] += bool(happened)
+        self.outcome.under_way += self.crowd.under_way
 
 
 Happening = Callable[[Scene], Awaitable[None]]
+LIVE = ("orderbook.get", "orderbook.depth", "stats.spread", "stats.slippage", "stats.liquidity", "bridge.status")
+"""What can be answered without a store, but for moments of the past."""
 
 
 async def worker_killed(scene: Scene) -> None:
@@ -129,6 +134,19 @@ def _fill(scene: Scene) -> None:
             raw.close()
 
 
+def database_stopped(database: Database, longest_s: float) -> Happening:
+    """Return what stops the database for a while, every other time as in a crash."""
+
+    async def stopped(scene: Scene) -> None:
+        at_once = bool(scene.outcome.happened["database stopped"] % 2)
+        await database.stop(immediate=at_once)
+        scene.count("database stopped")
+        await asyncio.sleep(scene.chance.uniform(longest_s / 3, longest_s))
+        await database.start()
+
+    return stopped
+
+
 async def serve(
     folder: Path,
     happenings: Sequence[Happening],
@@ -140,6 +158,8 @@ async def serve(
     rate: float = 200.0,
     options: Sequence[str] = (),
     allowed: Sequence[int] = (),
+    spared: Sequence[str] = (),
+    calm_s: float = 1.0,
     url: str | None = None,
     timeout_s: float = 10.0,
 ) -> Outcome:
@@ -155,6 +175,8 @@ async def serve(
         rate: Events a second of each pair.
         options: Settings of the bridge.
         allowed: Codes of errors that may come.
+        spared: Kinds of questions that have to be answered nevertheless.
+        calm_s: So long the crowd asks on when nothing happens any more; in the last half all has to be well.
         url: Of the store, if that is not the bridge's own.
         timeout_s: The longest deadline of a request.
     """
@@ -179,7 +201,9 @@ async def serve(
                 await asyncio.sleep(max(began + at - time.monotonic(), 0))
                 everybody |= set(family(running.pid))
                 await happenings[number % len(happenings)](scene)
-            await asyncio.sleep(max(began + seconds - time.monotonic(), 0) + 1.0)
+            await asyncio.sleep(max(began + seconds - time.monotonic(), 0) + calm_s / 2)
+            calm_from_ns = time.time_ns()
+            await asyncio.sleep(calm_s / 2)
             everybody |= set(family(running.pid))
         running.terminate()
         printed, _ = await asyncio.to_thread(running.communicate, timeout=PATIENCE_S)
@@ -193,7 +217,9 @@ async def serve(
         if running.poll() is None:
             running.kill()
             running.communicate()
-    _account(crowd.asked, outcome, allowed)
+    for one in crowd.asked:
+        is_allowed = one.began_ns < calm_from_ns and one.question.kind not in spared
+        _account(one, outcome, allowed if is_allowed else ())
     judge = Judge(await stored(folder / "data", url))
     await asyncio.to_thread(judge.judge, crowd.asked)
     outcome.checked, outcome.behind = judge.checked, judge.behind
@@ -205,28 +231,28 @@ async def serve(
     return outcome
 
 
-def _account(every: list[Asked], outcome: Outcome, allowed: Sequence[int]) -> None:
-    """Count answers and errors, and find those that should not be."""
-    for one in every:
-        outcome.latest_s = max(outcome.latest_s, one.took_s - one.timeout_s)
-        outcome.slowest_s = max(outcome.slowest_s, one.took_s)
-        what = f"{one.question.method} {one.question.params}"
-        if one.took_s > one.timeout_s + LATE_S:
-            outcome.wrong.append(f"{what}: answered after {one.took_s:.1f} s of {one.timeout_s:.1f} s: {one.error}")
-        if one.error is None:
-            outcome.answered += 1
-            continue
-        code = one.error["code"]
-        outcome.errors[f"{code} of the asker's own" if one.question.is_wrong else str(code)] += 1
-        expected = (WRONG, NO_METHOD) if one.question.is_wrong else ()
-        if code not in (*allowed, *expected):
-            outcome.wrong.append(f"{what}: {one.error}")
+def _account(one: Asked, outcome: Outcome, allowed: Sequence[int]) -> None:
+    """Count an answer or an error, and say if it should not be."""
+    outcome.latest_s = max(outcome.latest_s, one.took_s - one.timeout_s)
+    outcome.slowest_s = max(outcome.slowest_s, one.took_s)
+    what = f"{one.question.method} {one.question.params}"
+    if one.took_s > one.timeout_s + LATE_S:
+        outcome.wrong.append(f"{what}: {one.took_s:.1f} s, not {one.timeout_s:.1f} s: {one.error}")
+    if one.error is None:
+        outcome.answered += 1
+        return
+    code = one.error["code"]
+    outcome.errors[f"{code}, the asker's own" if one.question.is_wrong else str(code)] += 1
+    expected = (WRONG, NO_METHOD) if one.question.is_wrong else ()
+    if code not in (*allowed, *expected):
+        outcome.wrong.append(f"{what}: {one.error}")
 
 
 def print_outcome(outcome: Outcome) -> None:
     """Print what was seen."""
     for what, times in sorted(outcome.happened.items()):
         print(f"{what:20} {times:,}")
+    print(f"{'under way meanwhile':20} {outcome.under_way:,}")
     print(f"{'answered':20} {outcome.answered:,}; {sum(outcome.checked.values()):,} compared: {dict(outcome.checked)}")
     print(f"{'errors by code':20} {dict(outcome.errors)}")
     print(f"{'said to be behind':20} {outcome.behind}")

@@ -3,6 +3,7 @@
 import pytest
 
 from asking import Asking, asking
+from binance_proxy.application.ports import StoreUnavailable
 from binance_proxy.application.rebuild import BookUnknown
 from binance_proxy.application.serve.failures import WrongParams
 from binance_proxy.domain.errors import BookStale, NotEnoughLiquidity
@@ -57,6 +58,18 @@ async def test_a_past_book_that_is_not_known_says_since_when_and_when_it_is_agai
         match=r"^the book of 2024-08-09 00:00:00.010 UTC is not known: updates 104 to 109 .* are missing"
         r" since 2024-08-09 00:00:00.008; the book is known again from 2024-08-09 00:00:00.012 on",
     ):
+        await asked.ask("orderbook.get", symbol="ETH/USDT", at=MIDNIGHT + 10 * MS)
+
+
+async def test_a_past_book_that_is_not_stored_yet_may_be_asked_for_again():
+    asked = await stored()
+    asked.live.is_slow = True
+    with pytest.raises(StoreUnavailable, match="as long as the newest that was recorded is not in the store"):
+        await asked.ask("orderbook.get", symbol="ETH/USDT", at=MIDNIGHT + 10 * MS)
+    with pytest.raises(BookUnknown, match="no snapshot of the book of .* reaches back so far"):
+        await asked.ask("orderbook.get", symbol="ETH/USDT", at=MIDNIGHT - 10 * MS)
+    asked.live.is_slow = False
+    with pytest.raises(BookUnknown, match="no later snapshot is stored"):
         await asked.ask("orderbook.get", symbol="ETH/USDT", at=MIDNIGHT + 10 * MS)
 
 

@@ -175,17 +175,25 @@ class Keeping:
             self._kept += len(batch)
             self._count()
 
-    async def all_stored(self) -> None:
-        """Wait until everything that has been recorded so far is in the store, and not in the spool."""
+    async def all_stored(self, *, patient: bool = True) -> bool:
+        """Wait until everything that has been recorded so far is in the store, and not in the spool.
+
+        Return whether it is: without ``patient`` a store that is away is not waited for.
+        """
         recorded = self._taken + len(self.buffer)
         self.buffer.release()
         # Otherwise each writer would have to tell each waiter.
-        while min(self._in_flight, default=self._taken) < recorded:  # noqa: ASYNC110
+        while min(self._in_flight, default=self._taken) < recorded:
+            if not patient and self._depth().is_away:
+                return False
             await asyncio.sleep(STORED_GLANCE_S)
         depth = self._depth()
         gone = depth.drained + depth.set_aside + depth.waiting
-        while (depth := self._depth()).waiting and depth.drained + depth.set_aside < gone:  # noqa: ASYNC110
+        while (depth := self._depth()).waiting and depth.drained + depth.set_aside < gone:
+            if not patient and depth.is_away:
+                return False
             await asyncio.sleep(STORED_GLANCE_S)
+        return True
 
     async def flushed(self, writers: Sequence[asyncio.Task[None]]) -> None:
         """Wait until the writers have ended, and the spool is empty or its store away."""

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 PIECE = 20
 """Messages that are made again in one turn of the loop."""
 NO_PAST = "the feed has no history to fetch from"
+AWAY = "the store is away; try again later"
 TOO_MANY = "too many ranges are being fetched; try again later"
 
 
@@ -146,16 +147,19 @@ class LiveRecording:
     ) -> CaughtUp:
         """Wait until everything that was recorded so far is in the store, but no longer than ``limit_s``.
 
+        A store that is away is not waited for: many who wait in vain would leave nobody to answer the others.
         With ``fetch``, a range of ``ts_event``, the trades of it that are not stored are fetched from the
         venue and stored as well. Many who ask for the same at once are answered by one fetch.
         """
         deadline = asyncio.get_running_loop().time() + limit_s
+        why_not: str | None = AWAY
         try:
             async with asyncio.timeout_at(deadline):
-                await self._recording.keeping.all_stored()
+                is_stored = await self._recording.keeping.all_stored(patient=False)
         except TimeoutError:
-            why_not = None if fetch is None else f"the store did not have everything within {limit_s:g} s"
-            return CaughtUp(stored=False, not_fetched=why_not)
+            is_stored, why_not = False, f"the store did not have everything within {limit_s:g} s"
+        if not is_stored:
+            return CaughtUp(stored=False, not_fetched=None if fetch is None else why_not)
         if fetch is None:
             return CaughtUp(stored=True)
         wanted = instrument, *fetch

@@ -625,8 +625,9 @@ class Live(Protocol):
     ) -> CaughtUp:
         """Wait until everything that was recorded so far is in the store, but no longer than ``limit_s``.
 
-        With ``fetch``, a range of ``ts_event``, the trades of it that are not stored are fetched from the
-        venue and stored as well. Many who ask for the same at once are answered by one fetch.
+        A store that is away is not waited for. With ``fetch``, a range of ``ts_event``, the trades of it that
+        are not stored are fetched from the venue and stored as well. Many who ask for the same at once are
+        answered by one fetch.
 
         Raises:
             LiveUnavailable: The recording does not answer.

@@ -7,7 +7,7 @@ from typing import Annotated, TypedDict
 from msgspec import Meta, Struct
 
 from binance_proxy.application.ends import END_OF_TIME
-from binance_proxy.application.ports import LiveBook
+from binance_proxy.application.ports import LiveBook, StoreUnavailable
 from binance_proxy.application.rebuild import BookUnknown, book_at
 from binance_proxy.application.serve.asked import AskedOf, At, Count, time_of
 from binance_proxy.application.serve.failures import WrongParams
@@ -33,6 +33,7 @@ from binance_proxy.domain.tick import BookSnapshot, Level, Levels, Side
 
 FEW = 50
 """Levels of the live book that are asked for first, where more are rarely needed."""
+NOT_YET = "the book of then is not known as long as the newest that was recorded is not in the store"
 
 Bps = Annotated[float, Meta(description="In basis points: hundredths of a percent")]
 Levelled = Annotated[Count | None, Meta(description="The best so many of each side; all of them if left out")]
@@ -323,6 +324,7 @@ async def _past(sources: Sources, instrument: Instrument, at: int, deadline: int
 
     Raises:
         BookUnknown: It is not known. The message says of which moment it is.
+        StoreUnavailable: It is not known yet: what was recorded is not all in the store.
     """
 
     async def make() -> _KeptBook:
@@ -330,6 +332,8 @@ async def _past(sources: Sources, instrument: Instrument, at: int, deadline: int
         try:
             book = await book_at(sources.store, instrument, min(at, END_OF_TIME - 1))
         except BookUnknown as error:
+            if not caught.stored and error.again is None:
+                raise StoreUnavailable(NOT_YET) from error
             raise BookUnknown(
                 unknown_text(error, at), missing=error.missing, since=error.since, again=error.again
             ) from error
