@@ -16,9 +16,8 @@ import pytest
 from binance_proxy.bridge.cli import app
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.load import load_config
+from pages import DOCS, ROOT, blocks
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 EXAMPLE = ROOT / "bridge.example.toml"
 BRIDGE = Path(sys.executable).with_name("bridge")
@@ -42,12 +41,6 @@ def anchors(page: Path) -> set[str]:
     """Return what can stand behind the # of a link to the page."""
     headings = (heading.lower().replace("`", "") for heading in _HEADING.findall(prose(page)))
     return {re.sub(r"[^\w\- ]", "", heading).strip().replace(" ", "-") for heading in headings}
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """Return the code blocks of one language."""
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [block for name, block in fenced if name == language]
 
 
 def commands(page: Path) -> list[str]:

@@ -110,7 +110,8 @@ class Crowd:
                 lambda: ByLibrary(library),
             ]
             tasks = [
-                asyncio.create_task(self._ask(ways[number % 3](), number, timeout_s)) for number in range(clients)
+                asyncio.create_task(self._ask(ways[number % 3](), number, timeout_s))
+                for number in range(clients)
             ]
             try:
                 yield self

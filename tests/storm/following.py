@@ -270,7 +270,9 @@ def _compare_trades(symbol: str, known: Truth, came: list[Trade | Missed], outco
     due = {number for number in rows if first <= number <= last}
     outcome.trades += len(trades)
     outcome.stored += len(due)
-    outcome.wrong += [f"{symbol}: trade {number} came {many} times" for number, many in times.items() if many > 1]
+    outcome.wrong += [
+        f"{symbol}: trade {number} came {many} times" for number, many in times.items() if many > 1
+    ]
     told = {
         number
         for one in came
@@ -312,7 +314,9 @@ def print_outcome(outcome: Outcome) -> None:
     print(f"{'messages handed on':24} {outcome.passed:,}; {outcome.breaks} breaks were noticed")
     print(f"{'books compared':24} {outcome.books:,}, all levels; {outcome.out_of_step} times out of step")
     print(f"{'not stored by a killed bridge':24} {outcome.unstored:,}")
-    print(f"{'trades compared':24} {outcome.trades:,} of {outcome.stored:,} stored; {outcome.told} told as missed")
+    print(
+        f"{'trades compared':24} {outcome.trades:,} of {outcome.stored:,} stored; {outcome.told} told as missed"
+    )
     for one in outcome.missed[:5]:
         print(f"{'':24} {one}")
     for line in outcome.wrong[:20]:

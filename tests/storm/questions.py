@@ -131,7 +131,9 @@ class Judge:
             self._vwap(one, known)
         else:
             look = lambda book, total: self._book(one, book, total)  # noqa: E731
-            (known.at_time[params["at"]] if "at" in params else known.at_id[one.result["last_update_id"]]).append(look)
+            (
+                known.at_time[params["at"]] if "at" in params else known.at_id[one.result["last_update_id"]]
+            ).append(look)
 
     def _say(self, one: Asked, what: str) -> None:
         self.wrong.append(f"{one.question.method} {one.question.params} at {one.began_ns}: {what}")
@@ -204,7 +206,11 @@ class Judge:
         some = known.trades[first:behind]
         if not one.result["stored"]:
             return
-        true = _candle(known, 0, some) if some else {"vwap": None, "volume": "0", "quote_volume": "0", "trades": 0}
+        true = (
+            _candle(known, 0, some)
+            if some
+            else {"vwap": None, "volume": "0", "quote_volume": "0", "trades": 0}
+        )
         for name in ("vwap", "volume", "quote_volume", "trades"):
             if one.result[name] != true[name] and Decimal(one.result[name] or 0) != Decimal(true[name] or 0):
                 self._say(one, f"{name} {one.result[name]}, not {true[name]}")
@@ -215,7 +221,10 @@ class Judge:
         if found["last_update_id"] != book.last_update_id:
             self._say(one, f"the book of {found['last_update_id']}, not of {book.last_update_id}")
             return
-        bids, asks = ([(Decimal(to_text(p, price)), Decimal(to_text(s, size))) for p, s in side] for side in book.depth(100))
+        bids, asks = (
+            [(Decimal(to_text(p, price)), Decimal(to_text(s, size))) for p, s in side]
+            for side in book.depth(100)
+        )
         method = one.question.method
         is_right = True
         if method == "orderbook.get":

@@ -66,7 +66,14 @@ class Scene:
 
 
 Happening = Callable[[Scene], Awaitable[None]]
-LIVE = ("orderbook.get", "orderbook.depth", "stats.spread", "stats.slippage", "stats.liquidity", "bridge.status")
+LIVE = (
+    "orderbook.get",
+    "orderbook.depth",
+    "stats.spread",
+    "stats.slippage",
+    "stats.liquidity",
+    "bridge.status",
+)
 """What can be answered without a store, but for moments of the past."""
 
 
@@ -253,7 +260,9 @@ def print_outcome(outcome: Outcome) -> None:
     for what, times in sorted(outcome.happened.items()):
         print(f"{what:20} {times:,}")
     print(f"{'under way meanwhile':20} {outcome.under_way:,}")
-    print(f"{'answered':20} {outcome.answered:,}; {sum(outcome.checked.values()):,} compared: {dict(outcome.checked)}")
+    print(
+        f"{'answered':20} {outcome.answered:,}; {sum(outcome.checked.values()):,} compared: {dict(outcome.checked)}"
+    )
     print(f"{'errors by code':20} {dict(outcome.errors)}")
     print(f"{'said to be behind':20} {outcome.behind}")
     print(f"{'slowest':20} {outcome.slowest_s:.2f} s; latest {outcome.latest_s:+.2f} s from its deadline")

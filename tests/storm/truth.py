@@ -45,7 +45,9 @@ class Truth:
     snapshots: list[BookSnapshot]
     """By id."""
     gaps: list[Gap]
-    at_id: dict[int, list[Callable[[OrderBook, int], None]]] = field(default_factory=lambda: defaultdict(list))
+    at_id: dict[int, list[Callable[[OrderBook, int], None]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     """Whom to show the book of an update id, with its checksum."""
     at_time: dict[int, list[Callable[[OrderBook, int], None]]] = field(
         default_factory=lambda: defaultdict(list)
@@ -112,7 +114,8 @@ class Truth:
     def _apply(self, book: OrderBook, quote: QuoteTick, total: int, scale: list[Decimal]) -> int:
         before = [(book._bid_sizes, quote.bids, 1), (book._ask_sizes, quote.asks, -1)]
         gone = [
-            sign * sum(map(hash, self._decimals(tuple((p, sizes[p]) for p, _ in changes if p in sizes), scale)))
+            sign
+            * sum(map(hash, self._decimals(tuple((p, sizes[p]) for p, _ in changes if p in sizes), scale)))
             for sizes, changes, sign in before
         ]
         try:
@@ -121,7 +124,8 @@ class Truth:
         except BookStale:
             return total
         come = [
-            sign * sum(map(hash, self._decimals(tuple((p, sizes[p]) for p, _ in changes if p in sizes), scale)))
+            sign
+            * sum(map(hash, self._decimals(tuple((p, sizes[p]) for p, _ in changes if p in sizes), scale)))
             for sizes, changes, sign in before
         ]
         return (total - sum(gone) + sum(come)) & MASK

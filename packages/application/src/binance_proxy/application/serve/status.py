@@ -23,7 +23,14 @@ class AskedSince(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
     topic: Annotated[
         str, Meta(min_length=1, max_length=200, description="Such as binance.spot.ethusdt.trades")
     ]
-    epoch: Annotated[str, Meta(min_length=1, max_length=100, description="Of the last message that came")]
+    epoch: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=100,
+            description="Of the last message that came; any other text to be told where the topic is now",
+        ),
+    ]
     sequence: Annotated[int, Meta(ge=0, le=END_OF_TIME, description="Likewise; 0 if none of that epoch came")]
 
 
@@ -34,7 +41,7 @@ class Since(Struct, frozen=True, kw_only=True):
     sequence: Annotated[int, Meta(description="Of the newest message of the topic; 0 if there was none")]
     messages: Annotated[
         list[dict[str, Any]] | None,
-        Meta(description="The bodies as they were published, oldest first; null if you must start over"),
+        Meta(description="The bodies as published, oldest first, 1,000 at most; null if you must start over"),
     ]
     more: Annotated[bool, Meta(description="Whether there are further ones: ask again behind the last")]
 
