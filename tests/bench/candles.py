@@ -1,7 +1,8 @@
 """A month of candles out of the store, against the same SQL by the driver, whose rows are merely fetched."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
@@ -38,24 +39,31 @@ async def bench(rounds: int) -> None:
     await on_each_server(partial(_on_server, rounds))
 
 
-async def _on_server(rounds: int, database: Database) -> None:
-    await migrate(database.url)
-    sql = await asyncpg.connect(database.url, server_settings={"timezone": "UTC", "jit": "off"})
+@asynccontextmanager
+async def open_filled(url: str) -> AsyncIterator[tuple[TimescaleStore, asyncpg.Connection]]:
+    """Fill an empty database with a month of trades, and sum them up; give its store, and a bare connection."""
+    await migrate(url)
+    sql = await asyncpg.connect(url, server_settings={"timezone": "UTC", "jit": "off"})
     hypertables = await has_hypertables(sql)
-    async with open_session(database.url, connections=4, connect_s=10, limit_s=600) as session:
+    async with open_session(url, connections=4, connect_s=10, limit_s=600) as session:
         store = TimescaleStore(session, None if hypertables else Partitions(session))
         trades = _trades()
         for first in range(0, len(trades), PORTION):
             await store.append(trades[first : first + PORTION])
         await refresh(session, ContinuousAggregates() if hypertables else RolledTables())
         await sql.execute("ANALYZE")
+        yield store, sql
+    await sql.close()
+
+
+async def _on_server(rounds: int, database: Database) -> None:
+    async with open_filled(database.url) as (store, sql):
         sides: dict[str, Callable] = {
             "bare": partial(_bare, sql),
             "store": partial(_store, store),
             "view": partial(_view, sql),
         }
         best = await best_of(rounds, sides)
-    await sql.close()
     print(f"    `candles` of the store        {best['store'] / best['bare']:.2f} (aim: 1.2)")
     print(f"    the view candles_1m, fetched  {best['view'] / best['bare']:.2f}")
 

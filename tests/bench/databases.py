@@ -24,7 +24,7 @@ class Database(NamedTuple):
 
 
 @asynccontextmanager
-async def _embedded(folder: Path) -> AsyncIterator[Database]:
+async def embedded(folder: Path) -> AsyncIterator[Database]:
     async with open_postgres(folder / "postgres", owner="just bench") as server:
         yield Database(server.url, folder, has_timescale=False)
 
@@ -42,7 +42,7 @@ async def _timescale(folder: Path) -> AsyncIterator[Database]:
 
 async def on_each_server(act: Callable[[Database], Awaitable[None]]) -> None:
     """Do something with an empty database on either kind of server, and say on which versions."""
-    for opened in (_embedded, _timescale):
+    for opened in (embedded, _timescale):
         if opened is _timescale and VARIABLE not in os.environ:
             print(f"  TimescaleDB: skipped, {VARIABLE} names no server")
             return

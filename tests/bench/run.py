@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench import archive, cache, candles, fanout, feeds, filling, path, rows, sizes, spool
+from bench import archive, cache, candles, fanout, feeds, filling, latency, path, requests, rows, sizes, spool
 
 BENCHES = {
     "path": lambda given: path.bench(given.rounds),
@@ -24,6 +24,8 @@ BENCHES = {
     "cache": lambda given: cache.bench(given.rounds),
     "feeds": lambda given: feeds.bench(given.rounds),
     "fanout": lambda given: fanout.bench(given.rounds),
+    "requests": lambda given: requests.bench(given.rounds),
+    "latency": lambda given: latency.bench(given.rounds),
 }
 
 
