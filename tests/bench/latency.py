@@ -210,15 +210,15 @@ async def _first_frames(feed: _Line, sent: _Sent, asked: Asked) -> None:
             await asyncio.sleep(0.01)
 
 
-async def _turn(
-    asked: Asked, sent: _Sent, rate: int, address: str, port: int, *, is_asked: bool
-) -> Latency:
+async def _turn(asked: Asked, sent: _Sent, rate: int, address: str, port: int, *, is_asked: bool) -> Latency:
     count = rate * SECONDS
     async with AsyncExitStack() as stack:
         if is_asked:
             asking = await stack.enter_async_context(clients(asked.serve, ASKING, 10**9, *QUESTIONS))
             await begin(asking)
-        sub = await stack.enter_async_context(program(SUBSCRIBER, address, count // 5, count * 9 // 10, sent.zero))
+        sub = await stack.enter_async_context(
+            program(SUBSCRIBER, address, count // 5, count * 9 // 10, sent.zero)
+        )
         await heard(sub)
         await asyncio.sleep(0.5)  # so that it is subscribed
         await stack.enter_async_context(sent.more(port, rate))

@@ -107,7 +107,9 @@ async def _compare(rounds: int, asked: Asked, database: Database, number: int) -
         f" {sizes['MessagePack'] // 1000} kB of MessagePack, by two workers"
     )
     print("  requests/s, the more the better; p50 and p99, the less the better;")
-    print("  of a ROUTER that sends the same bytes, and of the same SQL by asyncpg, whose rows are fetched only")
+    print(
+        "  of a ROUTER that sends the same bytes, and of the same SQL by asyncpg, whose rows are fetched only"
+    )
     for count in CLIENTS:
         sides: dict[object, Callable[[], Awaitable[Figures]]] = {
             "SQL": partial(_sql, database, number, min(count, MOST_CONNECTIONS)),
@@ -132,9 +134,7 @@ def _ratios(ours: Figures, other: Figures) -> str:
     return f"{other.each_s / ours.each_s:5.2f} {ours.p50 / other.p50:6.1f} {ours.p99 / other.p99:6.1f}"
 
 
-async def _best(
-    rounds: int, sides: dict[object, Callable[[], Awaitable[Figures]]]
-) -> dict[object, Figures]:
+async def _best(rounds: int, sides: dict[object, Callable[[], Awaitable[Figures]]]) -> dict[object, Figures]:
     """Let all sides take turns; return the best figures of each."""
     best: dict[object, Figures] = {}
     for _ in range(rounds):
