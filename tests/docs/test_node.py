@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bridge_process import PATIENCE_S, Bridge, free_port
+from bridge_process import PATIENCE_S
 from message_dropper import Dropper
 from node_packages import installed, needed_node
 from pages import DOCS, blocks
 from served import Wires
+from served_bridge import ServedBridge
 
 PAGE = DOCS / "how-to/follow-trades-from-node.md"
 ETH = ("simulated", "spot", "ETH/USDT")
@@ -81,24 +82,7 @@ def following(folder: Path, publish: str, serve: str) -> Iterator[Follower]:
         follower.process.wait(PATIENCE_S)
 
 
-@contextmanager
-def running(bridge: Bridge, log: Path) -> Iterator[None]:
-    """Run a bridge; it has stored everything when the block ends."""
-    process = bridge.start("run", log=log)
-    try:
-        deadline = time.monotonic() + PATIENCE_S
-        while "answering" not in (said := log.read_text()):
-            assert process.poll() is None, said
-            assert time.monotonic() < deadline, said
-            time.sleep(0.1)
-        yield
-    finally:
-        process.terminate()
-        process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, log.read_text()
-
-
-def stored(bridge: Bridge, first: int, last: int) -> list[tuple[str, ...]]:
+def stored(bridge: ServedBridge, first: int, last: int) -> list[tuple[str, ...]]:
     """Return what is stored, in the form in which the program prints it."""
     rows = bridge.query(
         "select trade_id, (extract(epoch from ts_event) * 1000)::bigint || '000000', trim_scale(price),"
@@ -115,14 +99,13 @@ def ids(trades: list[tuple[str, ...]]) -> list[int]:
 async def test_a_link_cut_ten_times_and_lost_messages_cost_no_trade(tmp_path: Path) -> None:
     needed_node()
     chance = random.Random(5)
-    serve = f"tcp://127.0.0.1:{free_port()}"
-    bridge = Bridge.ready(
-        tmp_path / "var", f"serve.bind={serve}", "serve.workers=1", "serve.recall=5000",
+    bridge = ServedBridge.ready(
+        tmp_path / "var", "serve.recall=5000",
         "feed.simulated.speed=max", "feed.simulated.rate=200", "feed.simulated.faults.reorder=0.001",
     )  # fmt: skip
     bridge("pairs", "remove", "SOL/USDT")
-    with running(bridge, tmp_path / "log"), Dropper(bridge.json, seed=5).run() as dropper:
-        async with Wires(dropper.address).run() as publish, Wires(serve).run() as requests:
+    with bridge.running(), Dropper(bridge.json, seed=5).run() as dropper:
+        async with Wires(dropper.address).run() as publish, Wires(bridge.serve).run() as requests:
             await asyncio.sleep(chance.uniform(0.5, 1))  # in the middle of a run
             with following(tmp_path / "node", publish.address, requests.address) as follower:
                 await follower.goes_on()
@@ -157,14 +140,11 @@ async def test_a_link_cut_ten_times_and_lost_messages_cost_no_trade(tmp_path: Pa
 
 async def test_a_bridge_that_is_started_anew_costs_no_trade(tmp_path: Path) -> None:
     needed_node()
-    serve = f"tcp://127.0.0.1:{free_port()}"
-    bridge = Bridge.ready(
-        tmp_path / "var", f"serve.bind={serve}", "serve.workers=1", "feed.simulated.rate=200"
-    )
-    with following(tmp_path / "node", bridge.json, serve) as follower:
-        with running(bridge, tmp_path / "log"):
+    bridge = ServedBridge.ready(tmp_path / "var", "feed.simulated.rate=200")
+    with following(tmp_path / "node", bridge.json, bridge.serve) as follower:
+        with bridge.running():
             await follower.goes_on()
-        with running(bridge, tmp_path / "second.log"):
+        with bridge.running():
             await follower.goes_on()
             last = max(ids(follower.read()))
             await follower.until(lambda trades: ids(trades[-1:])[0] > last, "one more")
