@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from bench.asked import Asked, begin, clients, heard, open_asked, program, question
+from bench.asked import PATIENCE_S, Asked, begin, clients, heard, open_asked, program, question
 from bench.candles import CANDLES, TRADES_A_CANDLE, open_filled
 from bench.databases import embedded
 from binance_proxy.adapters.binance.frames import BinanceFrames
@@ -38,7 +38,12 @@ EVERY = 5
 VENUE = """
 import socket, sys, time
 port, rate, count, trade_id, update_id, zero = map(int, sys.argv[1:])
-line = socket.create_connection(("127.0.0.1", port))
+while True:
+    try:
+        line = socket.create_connection(("127.0.0.1", port))
+        break
+    except ConnectionRefusedError:  # it will listen soon
+        time.sleep(0.05)
 line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 clock = time.monotonic_ns
 if update_id == 1:
@@ -206,8 +211,9 @@ def _show(rate: int, best: dict[tuple[str, bool], Latency]) -> None:
 async def _first_frames(feed: _Line, sent: _Sent, asked: Asked) -> None:
     """Have the book and the first trades recorded."""
     async with sent.more(feed.port, 100):
-        while asked.recording.report.trades < 100 * SECONDS * (EVERY - 1) // EVERY:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE_S):
+            while asked.recording.report.trades < 100 * SECONDS * (EVERY - 1) // EVERY:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
 
 async def _turn(asked: Asked, sent: _Sent, rate: int, address: str, port: int, *, is_asked: bool) -> Latency:

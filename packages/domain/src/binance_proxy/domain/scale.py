@@ -67,19 +67,15 @@ def from_float(value: float, precision: int) -> int:
 
 def to_text(units: int, precision: int) -> str:
     """Write units as the shortest plain decimal: ``"3050.12"``, ``"0"``; never an exponent."""
-    if -(10**FLOAT_DIGITS) < units < 10**FLOAT_DIGITS:
-        text = repr(
-            units / 10**precision
-        )  # the shortest text of the float is the exact decimal, FLOAT_DIGITS
-        if "e" not in text:
-            return text.removesuffix(".0")
-    sign = "-" if units < 0 else ""
-    digits = str(abs(units)).rjust(precision + 1, "0")
+    sign = ""
+    if units < 0:
+        sign, units = "-", -units
+    digits = str(units)
     if precision == 0:
         return sign + digits
-    fraction = digits[-precision:].rstrip("0")
-    whole = digits[:-precision]
-    return f"{sign}{whole}.{fraction}" if fraction else sign + whole
+    if len(digits) <= precision:
+        digits = digits.rjust(precision + 1, "0")
+    return f"{sign}{digits[:-precision]}.{digits[-precision:]}".rstrip("0").rstrip(".")
 
 
 def to_decimal(units: int, precision: int) -> Decimal:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
+from msgspec import Raw
 from msgspec.structs import replace
 
-from binance_proxy.adapters.zeromq.rpc import Fault, Request, no_such_method
+from binance_proxy.adapters.zeromq.rpc import Encoding, Fault, Request, no_such_method
 from binance_proxy.adapters.zeromq.worker import Answered
 from binance_proxy.application.serve.answers import Answers, NoSuchMethod
 from binance_proxy.application.serve.failures import failure_of
@@ -13,12 +14,19 @@ from binance_proxy.application.serve.rows import CandleRow, GapRow, Row, TradeRo
 
 _ROWS: Mapping[type[Page], type[Row]] = {TradesPage: TradeRow, CandlesPage: CandleRow, GapsPage: GapRow}
 
+REMEMBERED = 16
+"""Pages that are remembered as they were written down: those out of the cache are sent again and again."""
+REMEMBERED_BYTES = 2**19
+"""Longer ones are not."""
+
 
 class Answering:
     """Answers requests by `Answers`. Give it to a worker together with `fault_of`."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
+        self._written: dict[tuple[int, Encoding], tuple[Page, Raw]] = {}
+        """By the page's identity, which nothing else can have as long as the page is kept here."""
 
     async def __call__(self, request: Request, left_s: float) -> Answered:
         """Answer a request within so many seconds.
@@ -32,9 +40,24 @@ class Answering:
             result = await self._answers.ask(request.method, params, left_s)
         except NoSuchMethod as error:
             raise no_such_method(request.method) from error
-        if isinstance(result, (TradesPage, CandlesPage, GapsPage)) and params.get("accept") == "arrow":
+        if not isinstance(result, (TradesPage, CandlesPage, GapsPage)):
+            return Answered(result)
+        if params.get("accept") == "arrow":
             return _as_arrow(result)
-        return Answered(result)
+        return Answered(self._as_written(result, request.encoding))
+
+    def _as_written(self, page: Page, encoding: Encoding) -> Raw:
+        """Return a page as it is written down. Who gets the same page again and again gets the same bytes."""
+        key = id(page), encoding
+        known = self._written.get(key)
+        if known is not None:
+            return known[1]
+        raw = Raw(encoding.encode(page))
+        if len(memoryview(raw)) <= REMEMBERED_BYTES:
+            self._written[key] = page, raw
+            if len(self._written) > REMEMBERED:
+                del self._written[next(iter(self._written))]
+        return raw
 
 
 def fault_of(error: Exception) -> Fault | None:
