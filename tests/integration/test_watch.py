@@ -6,10 +6,13 @@ import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+import zmq
+import zmq.asyncio
 from rich.console import Console
 
 from binance_proxy.adapters.zeromq.publisher import ZmqPublisher, open_publisher
-from binance_proxy.bridge.watch import NothingToWatch, watch
+from binance_proxy.bridge.listening import NoAnswer, Place
+from binance_proxy.bridge.watch import NothingToWatch, Wanted, watch
 from binance_proxy.domain.errors import ConfigError
 from binance_proxy.domain.instrument import Instrument, Market
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
@@ -105,7 +108,11 @@ class Watching:
         console = Console(file=file, force_terminal=file.isatty() or None, width=100, height=30, _environ={})
         self.task = asyncio.create_task(
             watch(
-                address=address, pair=pair, venue=None, market=None, levels=5, console=console, stop=self.stop
+                place=Place(publish=address),
+                wanted=Wanted(pair, None, None),
+                levels=5,
+                console=console,
+                stop=self.stop,
             )
         )
 
@@ -193,9 +200,9 @@ async def test_a_pipe_gets_one_plain_line_a_trade(venue: Venue) -> None:
 
 
 async def test_nobody_there_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("binance_proxy.bridge.watch.ANSWER_S", 0.3)
+    monkeypatch.setattr("binance_proxy.bridge.listening.ANSWER_S", 0.3)
     address = free_address()
-    with pytest.raises(NothingToWatch, match=f"no bridge answers on {address}; start one with `bridge run`"):
+    with pytest.raises(NoAnswer, match=f"no bridge answers on {address}; start one with `bridge run`"):
         await Watching(address, io.StringIO()).task
 
 
@@ -206,25 +213,49 @@ async def test_a_pair_that_the_bridge_lacks_is_named(venue: Venue) -> None:
         watching.task.result()
 
 
-async def test_the_wrong_endpoint_is_told_apart() -> None:
+async def test_the_messagepack_endpoint_does_as_well() -> None:
     address = free_address()
     async with open_publisher(
         json=free_address(), msgpack=address, epoch="one", high_water=1000, linger_s=0
     ) as publisher:
         venue = Venue(publisher, address)
+        watching = Watching(address, Terminal())
+        await venue.until(watching.shows("3050.25"), venue.status, venue.answer)
+        await watching.end()
+
+
+async def test_a_bridge_that_sends_cloudevents_is_watched_too() -> None:
+    address = free_address()
+    async with open_publisher(
+        json=address, msgpack=free_address(), epoch="one", high_water=1000, linger_s=0, cloudevents=True
+    ) as publisher:
+        venue = Venue(publisher, address)
+        watching = Watching(address, Terminal())
+        await venue.until(watching.shows("3050.25"), venue.status, venue.answer)
+        await venue.until(watching.shows("3050.12"), venue.status, venue.trade)
+        await watching.end()
+
+
+async def test_what_is_no_bridge_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("binance_proxy.bridge.listening.ANSWER_S", 1.0)
+    address = free_address()
+    with zmq.asyncio.Context() as context, context.socket(zmq.PUB) as other:
+        other.setsockopt(zmq.LINGER, 0)
+        other.bind(address)
         watching = Watching(address, io.StringIO())
-        await venue.until(watching.task.done, venue.status)
-        with pytest.raises(NothingToWatch, match="take the JSON endpoint"):
+        async with asyncio.timeout(DEADLINE_S):
+            while not watching.task.done():
+                await other.send_multipart([b"bridge.status", b"\xff"])
+                await asyncio.sleep(0.02)
+        with pytest.raises(ConfigError, match=f"what is published on {address} is not that of a bridge"):
             watching.task.result()
 
 
 async def test_no_levels_are_a_mistake_of_the_user() -> None:
     with pytest.raises(ConfigError, match="levels = 0 is below 1"):
         await watch(
-            address=free_address(),
-            pair=None,
-            venue=None,
-            market=None,
+            place=Place(publish=free_address()),
+            wanted=Wanted(None, None, None),
             levels=0,
             console=Console(file=io.StringIO()),
             stop=asyncio.Event(),

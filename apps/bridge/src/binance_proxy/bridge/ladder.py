@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import islice, zip_longest
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from binance_proxy.bridge.figures import PRECISION, UNIT, Figures
-from binance_proxy.bridge.watched import Notice, Watched
+from binance_proxy.bridge.figures import Figures
+from binance_proxy.bridge.watched import Notice, Trouble, Watched
+from binance_proxy.client import BookView, Trade
+from binance_proxy.client.messages import Level
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.gap import GapState
 from binance_proxy.domain.instrument import MILLISECOND_NS
-from binance_proxy.domain.order_book import OrderBook
-from binance_proxy.domain.scale import to_text
-from binance_proxy.domain.tick import Level, Side, TradeTick
 
-COLOUR = {Side.BUY: "green", Side.SELL: "red"}
+COLOUR = {"buy": "green", "sell": "red"}
 TROUBLE = "bold yellow"
 TAPE_WIDTH = 38
 """Narrower, a tape tells nothing; the ladder then has the screen for itself."""
@@ -45,18 +45,19 @@ class Screen:
 
 def screen(watched: Watched, levels: int, now: float, width: int, height: int) -> list[Text]:
     """Return the lines of a frame, each as wide as the terminal, at most ``height`` of them."""
-    head = [title(watched, now), touch(watched, levels, now)]
+    seen = watched.look(levels)
+    head = [title(watched, now), touch(watched, seen, levels)]
     foot = [candle(watched)]
     if watched.gaps:
         foot.append(gaps(watched))
     room = max(0, height - len(head) - len(foot))
     if width < 2 * TAPE_WIDTH:
-        middle = ladder(watched, levels, now, width, room)
+        middle = ladder(watched, seen, levels, width, room)
     else:
         left = width // 2 - 1
         right = width - left - 3
         rows = zip_longest(
-            ladder(watched, levels, now, left, room), tape(watched, right, room), fillvalue=Text()
+            ladder(watched, seen, levels, left, room), tape(watched, right, room), fillvalue=Text()
         )
         middle = [Text.assemble(_fit(row, left), (" │ ", "dim"), print_) for row, print_ in rows]
     middle += [Text()] * (room - len(middle))
@@ -68,47 +69,48 @@ def title(watched: Watched, now: float) -> Text:
     line = Text.assemble((watched.symbol, "bold"), f"  {watched.name.rpartition('.')[0]}   ")
     last = watched.last
     if last is not None:
-        line.append(f"{watched.prices.show(last.price)} {last.aggressor}", f"bold {COLOUR[last.aggressor]}")
+        line.append(f"{watched.prices.show(last.price)} {last.aggressor}", f"bold {colour(last.aggressor)}")
     line.append(f"   {watched.rate.per_s(now):.0f} msg/s   ")
-    line.append(
-        "1 hole" if watched.holes == 1 else f"{watched.holes} holes", TROUBLE if watched.holes else ""
-    )
-    if watched.unreadable:
-        line.append(f"   {watched.unreadable} unreadable", TROUBLE)
+    holes, unreadable = watched.traffic.holes, watched.traffic.unreadable
+    line.append("1 hole" if holes == 1 else f"{holes} holes", TROUBLE if holes else "")
+    if unreadable:
+        line.append(f"   {unreadable} unreadable", TROUBLE)
     return line
 
 
-def touch(watched: Watched, levels: int, now: float) -> Text:
+def colour(side: str) -> str:
+    """Return the colour of a side; of one that is none, none."""
+    return COLOUR.get(side, "")
+
+
+def touch(watched: Watched, seen: BookView | Trouble, levels: int) -> Text:
     """Say how the two sides of the book stand to each other."""
-    book = watched.book
-    if book is None or watched.trouble(now) or not (book.bids(1) and book.asks(1)):
+    if isinstance(seen, Trouble) or seen.spread is None or seen.mid is None or seen.spread_bps is None:
         return Text("spread -   mid -   imbalance -", "dim")
-    mid = f"{book.mid() / UNIT:.{watched.prices.decimals + 1}f}"
-    imbalance = book.imbalance(levels)
+    bid, ask = (sum(size for _, size in side) for side in (seen.bids, seen.asks))
+    imbalance = (bid - ask) / (bid + ask)
     return Text.assemble(
-        f"spread {watched.prices.show(book.spread())} ({book.spread_bps():.2f} bps)   mid {mid}   imbalance ",
-        (f"{imbalance:+.2f}", COLOUR[Side.BUY if imbalance > 0 else Side.SELL]),
+        f"spread {watched.prices.show(seen.spread)} ({seen.spread_bps:.2f} bps)"
+        f"   mid {seen.mid:.{watched.prices.decimals + 1}f}   imbalance ",
+        (f"{imbalance:+.2f}", colour("buy" if imbalance > 0 else "sell")),
         (f" of {levels} levels", "dim"),
     )
 
 
-def ladder(watched: Watched, levels: int, now: float, width: int, height: int) -> list[Text]:
+def ladder(watched: Watched, seen: BookView | Trouble, levels: int, width: int, height: int) -> list[Text]:
     """Draw asks above bids, or say why there is no book to draw."""
-    trouble = watched.trouble(now)
-    book = watched.book
-    if trouble or book is None:
-        headline, why = trouble or ("", "")
-        return [Text(), Text(headline, TROUBLE), *_wrapped(why, width)][:height]
+    if isinstance(seen, Trouble):
+        return [Text(), Text(seen.headline, TROUBLE), *_wrapped(seen.why, width)][:height]
     fit = max(0, min(levels, (height - 2) // 2))
-    asks, bids = book.asks(fit), book.bids(fit)
+    asks, bids = seen.asks[:fit], seen.bids[:fit]
     columns = _Columns.for_levels([*asks, *bids], watched.prices, watched.sizes, width)
     blank = [Text()] * (fit - len(asks))  # keeps the touch on its line when asks are few
     return [
         columns.names(),
         *blank,
-        *(columns.row(level, Side.SELL) for level in reversed(asks)),
-        columns.between(book),
-        *(columns.row(level, Side.BUY) for level in bids),
+        *(columns.row(level, "sell") for level in reversed(asks)),
+        columns.between(seen),
+        *(columns.row(level, "buy") for level in bids),
     ][:height]
 
 
@@ -121,7 +123,7 @@ class _Columns:
     price_width: int
     size_width: int
     bar_width: int
-    largest: int
+    largest: Decimal
 
     @classmethod
     def for_levels(cls, levels: Sequence[Level], prices: Figures, sizes: Figures, width: int) -> "_Columns":
@@ -129,38 +131,37 @@ class _Columns:
         price_width = max([10, *(len(prices.show(price)) for price, _ in levels)])
         size_width = max([10, *(len(sizes.show(size)) for _, size in levels)])
         bar_width = max(0, width - price_width - size_width - 2)
-        largest = max((size for _, size in levels), default=1)
+        largest = max((size for _, size in levels), default=Decimal(1))
         return cls(prices, sizes, price_width, size_width, bar_width, largest)
 
     def names(self) -> Text:
         return Text(f"{'price':>{self.price_width}} {'size':>{self.size_width}}", "dim")
 
-    def row(self, level: Level, side: Side) -> Text:
+    def row(self, level: Level, side: str) -> Text:
         price, size = level
-        colour = COLOUR[side]
         return Text.assemble(
-            (f"{self.prices.show(price):>{self.price_width}}", colour),
+            (f"{self.prices.show(price):>{self.price_width}}", colour(side)),
             f" {self.sizes.show(size):>{self.size_width}} ",
-            (bar(size, self.largest, self.bar_width), colour),
+            (bar(size, self.largest, self.bar_width), colour(side)),
         )
 
-    def between(self, book: OrderBook) -> Text:
-        if not (book.bids(1) and book.asks(1)):
+    def between(self, book: BookView) -> Text:
+        if book.spread is None:
             return Text("-".rjust(self.price_width), "dim")
-        spread = self.prices.show(book.spread())
+        spread = self.prices.show(book.spread)
         return Text(f"{spread:>{self.price_width}} {'spread':>{self.size_width}}", "dim")
 
 
-def bar(size: int, largest: int, width: int) -> str:
+def bar(size: Decimal, largest: Decimal, width: int) -> str:
     """Return a bar that is ``width`` cells long for the largest size, to an eighth of a cell."""
-    eighths = max(1, size * width * 8 // largest) if width else 0
+    eighths = max(1, int(size / largest * width * 8)) if width and largest else 0
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
 
 
 def tape(watched: Watched, width: int, height: int) -> list[Text]:
     """Draw the latest trades, newest first."""
     latest = list(islice(reversed(watched.tape), max(0, height - 1)))
-    trades = [entry for entry in latest if isinstance(entry, TradeTick)]
+    trades = [entry for entry in latest if isinstance(entry, Trade)]
     price_width = max([10, *(len(watched.prices.show(trade.price)) for trade in trades)])
     size_width = max([9, *(len(watched.sizes.show(trade.size)) for trade in trades)])
     large = _large_size(watched)
@@ -169,21 +170,21 @@ def tape(watched: Watched, width: int, height: int) -> list[Text]:
         if isinstance(entry, Notice):
             lines.append(Text(f"{time_of(entry.ts_event):12} {entry.text}", TROUBLE))
             continue
-        colour = COLOUR[entry.aggressor]
+        side = colour(entry.aggressor)
         is_large = large is not None and entry.size > large
         price, size = watched.prices.show(entry.price), watched.sizes.show(entry.size)
         lines.append(
             Text.assemble(
                 (f"{time_of(entry.ts_event):12} ", "dim"),
-                (f"{entry.aggressor:4} {price:>{price_width}} ", colour),
-                (f"{size:>{size_width}}", f"bold reverse {colour}" if is_large else colour),
+                (f"{entry.aggressor:4} {price:>{price_width}} ", side),
+                (f"{size:>{size_width}}", f"bold reverse {side}" if is_large else side),
             )
         )
     return [_fit(line, width) for line in lines[:height]]
 
 
-def _large_size(watched: Watched) -> int | None:
-    sizes = sorted(entry.size for entry in watched.tape if isinstance(entry, TradeTick))
+def _large_size(watched: Watched) -> Decimal | None:
+    sizes = sorted(entry.size for entry in watched.tape if isinstance(entry, Trade))
     return sizes[int(LARGE * len(sizes))] if len(sizes) >= ENOUGH_TRADES else None
 
 
@@ -192,15 +193,15 @@ def candle(watched: Watched) -> Text:
     body = watched.candle
     if body is None:
         return Text("1m  no candle yet", "dim")
-    show, read = watched.prices.show, watched.prices.read
+    show = watched.prices.show
     start = time_of(body.start)[:5]
-    rising = read(body.close) >= read(body.open)
+    rising = body.close >= body.open
     line = Text.assemble((f"{body.timeframe} {start}", "bold"), " closed" if body.closed else "")
     for label, price in (("O", body.open), ("H", body.high), ("L", body.low)):
-        line.append(f"  {label} {show(read(price))}")
+        line.append(f"  {label} {show(price)}")
     line.append("  C ")
-    line.append(show(read(body.close)), COLOUR[Side.BUY if rising else Side.SELL])
-    return line.append(f"  V {body.volume} in {body.trades}")
+    line.append(show(body.close), colour("buy" if rising else "sell"))
+    return line.append(f"  V {body.volume:f} in {body.trades}")
 
 
 def gaps(watched: Watched) -> Text:
@@ -216,15 +217,15 @@ def gaps(watched: Watched) -> Text:
     )
 
 
-def line_of(trade: TradeTick) -> str:
+def line_of(trade: Trade) -> str:
     """Write a trade as one plain line: time, instrument, side, price, size.
 
     It is the same whenever one began to watch, so its numbers are not padded to what came before.
     """
     day = datetime.fromtimestamp(trade.ts_event // SECOND_NS, UTC)
-    price, size = to_text(trade.price, PRECISION), to_text(trade.size, PRECISION)
+    name = f"{trade.venue}.{trade.market}.{trade.symbol.replace('/', '').lower()}"
     return (
-        f"{day:%Y-%m-%d}T{time_of(trade.ts_event)}Z {trade.instrument.name} {trade.aggressor} {price} {size}"
+        f"{day:%Y-%m-%d}T{time_of(trade.ts_event)}Z {name} {trade.aggressor} {trade.price:f} {trade.size:f}"
     )
 
 

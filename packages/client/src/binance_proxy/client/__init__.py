@@ -23,9 +23,11 @@ from binance_proxy.client.errors import (
     RequestTimedOut,
     Unavailable,
     UnknownPair,
+    WrongAddress,
 )
 from binance_proxy.client.messages import Candle, Gap, Missed, Quote, Snapshot, Stale, Status, Trade
 from binance_proxy.client.sync import SyncBook, SyncBridge
+from binance_proxy.client.wire import Traffic
 
 __all__ = [
     "BookAnswer",
@@ -56,7 +58,9 @@ __all__ = [
     "SyncBook",
     "SyncBridge",
     "Trade",
+    "Traffic",
     "Unavailable",
     "UnknownPair",
     "Vwap",
+    "WrongAddress",
 ]

@@ -12,15 +12,25 @@ import zmq.asyncio
 
 from binance_proxy.client.book import OrderBook
 from binance_proxy.client.calls import Answer
-from binance_proxy.client.errors import BookStale, BridgeAway, UnknownPair
+from binance_proxy.client.errors import BookStale, BridgeAway, UnknownPair, WrongAddress
 from binance_proxy.client.follow import position
 from binance_proxy.client.follow_book import BookFollower
 from binance_proxy.client.follow_events import QUEUE, EventFollower, TradeFollower
 from binance_proxy.client.frames import Frame, Library, candles_frame, trades_frame
-from binance_proxy.client.messages import Candle, Gap, Missed, Quote, Snapshot, Stale, Status, Trade
+from binance_proxy.client.messages import (
+    Candle,
+    Gap,
+    Missed,
+    Quote,
+    Snapshot,
+    Stale,
+    Status,
+    Trade,
+    read_fields,
+)
 from binance_proxy.client.methods import Methods, Place, Time
 from binance_proxy.client.requests import Requests, open_requests
-from binance_proxy.client.wire import Followed, Wire, open_wire
+from binance_proxy.client.wire import Followed, Traffic, Wire, open_wire
 
 LONGEST_NAME = 100
 """Characters of what the bridge calls us."""
@@ -62,7 +72,8 @@ class Bridge(Methods):
 
         Args:
             host: Where all three sockets are, at their usual ports.
-            publish: Its publishing endpoint, MessagePack or JSON; ``tcp://{host}:5556`` if left out.
+            publish: Its publishing endpoint, MessagePack or JSON; ``tcp://{host}:5556`` if left out, and
+                ``""`` to ask only, and follow nothing.
             requests: Its request side; ``tcp://{host}:5557`` if left out, and ``""`` if it has none.
             control: Its control socket; ``tcp://{host}:5558`` if left out, and ``""`` if it has none.
             name: What the bridge calls us in its status; host, process and a number if left out.
@@ -80,32 +91,24 @@ class Bridge(Methods):
         self._timeout_s, self._silence_s = timeout_s, silence_s
         self._queue, self._report_s = queue, report_s
         self._stack = AsyncExitStack()
-        self._opened: tuple[Wire, Requests | None, Requests | None] | None = None
+        self._opened: tuple[Wire | None, Requests | None, Requests | None] | None = None
         self._books: dict[str, Followed[BookFollower]] = {}
 
     async def __aenter__(self) -> "Bridge":
-        """Connect, and wait until the bridge has said how it is.
+        """Connect, and wait until the bridge has said how it is, if it is to be followed.
 
         Raises:
-            BridgeAway: It says nothing within ``timeout_s``, or an address is none.
+            BridgeAway: It says nothing within ``timeout_s``.
+            WrongAddress: An address is none, or what is published there cannot be read.
         """
         async with AsyncExitStack() as stack:
             context = zmq.asyncio.Context()
             stack.callback(context.destroy, linger=0)
             requests = await self._connect(stack, context, self._requests_at)
             control = await self._connect(stack, context, self._control_at)
-            wire = await stack.enter_async_context(
-                open_wire(context, self._publish, requests, self._silence_s)
-            )
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    await wire.news.wait()
-            except TimeoutError:
-                raise BridgeAway(
-                    f"no bridge is heard on {self._publish} within {self._timeout_s:g} s"
-                ) from None
+            wire = await self._listen(stack, context, requests) if self._publish else None
             self._opened = wire, requests, control
-            if control is not None:
+            if control is not None and wire is not None:
                 reporting = asyncio.create_task(self._report(control))
                 stack.push_async_callback(_ended, reporting)
             self._stack = stack.pop_all()
@@ -121,6 +124,19 @@ class Bridge(Methods):
         self._opened = None
         await self._stack.aclose()
 
+    async def _listen(
+        self, stack: AsyncExitStack, context: zmq.asyncio.Context, requests: Requests | None
+    ) -> Wire:
+        wire = await stack.enter_async_context(open_wire(context, self._publish, requests, self._silence_s))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await wire.news.wait()
+        except TimeoutError:
+            if wire.traffic().unreadable:
+                raise WrongAddress(f"what is published on {self._publish} is not that of a bridge") from None
+            raise BridgeAway(f"no bridge is heard on {self._publish} within {self._timeout_s:g} s") from None
+        return wire
+
     async def _connect(
         self, stack: AsyncExitStack, context: zmq.asyncio.Context, address: str
     ) -> Requests | None:
@@ -132,6 +148,16 @@ class Bridge(Methods):
     def status(self) -> Status:
         """What the bridge said of itself last; it does so once a second."""
         return self._wire.status or Status()
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What `status` was made of, field by field as the bridge said it."""
+        return read_fields(self._wire.said)
+
+    @property
+    def traffic(self) -> Traffic:
+        """What has come so far of what is followed, and what was missing in it."""
+        return self._wire.traffic()
 
     @property
     def silence(self) -> str | None:
@@ -341,14 +367,17 @@ class Bridge(Methods):
             await batches.aclose()
 
     @property
-    def _parts(self) -> tuple[Wire, Requests | None, Requests | None]:
+    def _parts(self) -> tuple[Wire | None, Requests | None, Requests | None]:
         if self._opened is None:
             raise BridgeAway("the connection is not open: use `async with Bridge(...) as bridge`")
         return self._opened
 
     @property
     def _wire(self) -> Wire:
-        return self._parts[0]
+        wire = self._parts[0]
+        if wire is None:
+            raise BridgeAway("this bridge is used without its publishing side")
+        return wire
 
     async def _names_of(
         self, symbols: Sequence[str], venue: str | None, market: str | None

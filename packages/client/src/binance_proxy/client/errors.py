@@ -4,6 +4,7 @@
 ClientError
 ├── BookStale         wait: the book is not right at the moment, and comes back by itself
 ├── BridgeAway        try again later: nothing answers at the address
+│   └── WrongAddress      stop: that is no address of a bridge
 ├── UnknownPair       stop: the bridge records no such pair, or several; the message says which there are
 ├── Unavailable       stop: a package for frames is not installed; the message names it
 └── RequestFailed     the bridge said no; `retry` says whether asking again may help
@@ -22,6 +23,10 @@ class BookStale(ClientError):
 
 class BridgeAway(ClientError):
     """No bridge answers at the address. Trying again later may help."""
+
+
+class WrongAddress(BridgeAway):
+    """What was given is no address such as ``tcp://127.0.0.1:5556``, or what is there is no bridge. Stop."""
 
 
 class UnknownPair(ClientError):

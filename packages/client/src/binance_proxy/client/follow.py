@@ -74,7 +74,7 @@ class Follower:
         self.sequence = 0
         """Everything up to this message was taken."""
         self.holes = 0
-        """How often something was missed, repaired or not."""
+        """How often messages of a run were missing, repaired or not."""
         self.lost = 0
         """Messages of a run that did not come by themselves, repaired or not."""
         self.unreadable = 0
@@ -165,7 +165,6 @@ class Follower:
 
     def _missed(self, reason: str) -> None:
         """Learn that something was missed, before it is repaired."""
-        self.holes += 1
 
     def _proven(self) -> None:
         """Learn that nothing is missing up to the place."""
@@ -202,6 +201,7 @@ class Follower:
                 if self._asked is None:
                     lost = message.sequence - self.sequence - 1
                     self.lost += lost
+                    self.holes += 1
                     self._missed(f"missed {lost} messages")
                     self._recall()
                 return

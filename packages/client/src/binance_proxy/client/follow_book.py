@@ -25,6 +25,8 @@ class BookFollower(Follower):
         self._symbol = symbol
         self._has_book = False
         self._is_resubscribing = False
+        self._why = ""
+        """What began the search for a new book; empty before the first one, and while there is one."""
 
     def doubt(self, reason: str) -> None:
         """Have the book out of step until `joined`, and until it is proven that nothing was missed."""
@@ -61,6 +63,7 @@ class BookFollower(Follower):
 
     def _missed(self, reason: str) -> None:
         super()._missed(reason)
+        self._why = reason
         self._lose(reason)
 
     def _lose(self, reason: str) -> None:
@@ -70,6 +73,7 @@ class BookFollower(Follower):
     def _proven(self) -> None:
         if self._has_book and not self.book.in_step:
             self.book.regain()
+            self._why = ""
             self.changes += 1
 
     def _advance(self, message: OfTopic) -> None:
@@ -138,6 +142,7 @@ class BookFollower(Follower):
 
     def _give_up(self, reason: str) -> None:
         """Wait for a snapshot on the topic: each subscription is answered with one."""
-        self._lose(f"{reason}; waiting for a snapshot")
+        began = f"{self._why}; " if self._why else ""
+        self._lose(f"{began}{reason}; waiting for a snapshot")
         self._has_book, self.epoch = False, None
         self._resubscribe(0.0)

@@ -8,7 +8,7 @@ import zmq
 import zmq.asyncio
 from zmq.utils.monitor import parse_monitor_message
 
-from binance_proxy.client.errors import BridgeAway
+from binance_proxy.client.errors import WrongAddress
 
 _EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 PING_MS = 1_000
@@ -27,7 +27,7 @@ async def watched(
     ZeroMQ connects again by itself.
 
     Raises:
-        BridgeAway: The address is none.
+        WrongAddress: It is none.
     """
     monitor = socket.get_monitor_socket(_EVENTS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, PING_MS)
@@ -37,7 +37,7 @@ async def watched(
         socket.connect(address)
     except zmq.ZMQError as error:
         socket.disable_monitor()
-        raise BridgeAway(f"{address!r} is not an address such as tcp://127.0.0.1:5556") from error
+        raise WrongAddress(f"{address!r} is not an address such as tcp://127.0.0.1:5556") from error
     watching = asyncio.create_task(_watch(monitor, on_up, on_down))
     try:
         yield

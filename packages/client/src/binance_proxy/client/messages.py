@@ -149,11 +149,11 @@ class Status(Struct, kw_only=True, tag_field="type", tag="status"):
     stored: int = 0
     waiting: int = 0
     serve: dict[str, Any] = {}
-    """The request side: workers, waiting, answered, ... Only in an answer."""
+    """The request side: workers, waiting, answered, ... Empty if there is none."""
     subscribers: Any = None
-    """Who listens, and how far each is, by its own reports. Only in an answer."""
+    """Who listens, and how far each is, by its own reports."""
     cache: dict[str, Any] = {}
-    """Only in an answer."""
+    """What is kept of answers, and how often that helped. Empty where no requests are answered."""
 
 
 class Welcome(Struct, kw_only=True, tag_field="type", tag="welcome"):
@@ -211,3 +211,13 @@ def read_own(body: bytes) -> Status | Welcome:
     if body[:1] != b"{":
         return _msgpack_own(body)
     return _json_own(_open(body).data if body.startswith(_ENVELOPE) else body)
+
+
+def read_fields(body: bytes) -> dict[str, Any]:
+    """Decode a body with all the fields that it has, also those that no class here names."""
+    if body[:1] != b"{":
+        fields: dict[str, Any] = msgspec.msgpack.decode(body, type=dict[str, Any])
+    else:
+        bare = _open(body).data if body.startswith(_ENVELOPE) else body
+        fields = msgspec.json.decode(bare, type=dict[str, Any])
+    return fields

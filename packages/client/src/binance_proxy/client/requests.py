@@ -154,7 +154,7 @@ async def open_requests(context: zmq.asyncio.Context, address: str) -> AsyncIter
     """Connect to a request side until the block is left. It need not be there yet.
 
     Raises:
-        BridgeAway: The address is none.
+        WrongAddress: It is none.
     """
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.LINGER, 0)

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 import msgspec
 import zmq
 import zmq.asyncio
+from msgspec import Struct
+from msgspec.structs import replace
 
 from binance_proxy.client.errors import BridgeAway, RequestFailed
 from binance_proxy.client.follow import Ask, Failure, Follower, Resubscribe
@@ -36,6 +38,18 @@ class Followed(Generic[AnyFollower]):
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class Traffic(Struct, frozen=True, kw_only=True):
+    """What has come from a bridge so far, of all that is or was followed."""
+
+    messages: int = 0
+    holes: int = 0
+    """How often messages were missing, whether or not they could be had afterwards."""
+    missed: int = 0
+    """How many messages that were."""
+    unreadable: int = 0
+    """Messages that could not be read."""
+
+
 class Wire:
     """Subscribes, hands each message to those who follow its topic, and sends what they ask for.
 
@@ -49,7 +63,11 @@ class Wire:
         """What the bridge said of itself last."""
         self.news = asyncio.Event()
         """Set whenever the bridge has said something of itself."""
-        self.unreadable = 0
+        self.said = b""
+        """The same, as it came."""
+        self._messages = self._unreadable = 0
+        self._left = Traffic()
+        """Of those who follow nothing any more."""
         self.breaks = 0
         """How often the connection was lost, or nothing was heard for too long."""
         self.is_closed = False
@@ -85,6 +103,7 @@ class Wire:
         others = self._followed.get(topic, [])
         if followed in others:
             others.remove(followed)  # type: ignore[arg-type]
+            self._left = _with(self._left, followed.follower)
             if not self._socket.closed:
                 self._socket.unsubscribe(topic)
         if not others:
@@ -93,6 +112,14 @@ class Wire:
     def followers(self) -> list[Follower]:
         """Return all that follow a topic."""
         return [one.follower for several in self._followed.values() for one in several]
+
+    def traffic(self) -> Traffic:
+        """Say what has come so far."""
+        so_far = self._left
+        for follower in self.followers():
+            so_far = _with(so_far, follower)
+        unreadable = so_far.unreadable + self._unreadable
+        return replace(so_far, messages=self._messages, unreadable=unreadable)
 
     def pump(self, followed: Followed[AnyFollower]) -> None:
         """Send what a follower wants sent, and wake those who wait for it."""
@@ -118,10 +145,12 @@ class Wire:
             self._is_silent = False
             self._join_again(self._all())
         if len(frames) != 2:
-            self.unreadable += 1
+            self._unreadable += 1
             return
         topic = frames[0].decode(errors="replace")
-        for followed in self._followed.get(topic, ()):
+        several = self._followed.get(topic, ())
+        self._messages += bool(several)
+        for followed in several:
             followed.follower.feed(frames[1])
             self.pump(followed)
         if topic in {STATUS, WELCOME}:
@@ -131,10 +160,10 @@ class Wire:
         try:
             said = read_own(body)
         except (msgspec.MsgspecError, ValueError):
-            self.unreadable += 1
+            self._unreadable += 1
             return
         if isinstance(said, Status):
-            self.status = said
+            self.status, self.said = said, body
             self.news.set()
         else:
             self._welcomed.set()
@@ -243,6 +272,15 @@ class Wire:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+def _with(so_far: Traffic, follower: Follower) -> Traffic:
+    return replace(
+        so_far,
+        holes=so_far.holes + follower.holes,
+        missed=so_far.missed + follower.lost,
+        unreadable=so_far.unreadable + follower.unreadable,
+    )
+
+
 @asynccontextmanager
 async def open_wire(
     context: zmq.asyncio.Context, address: str, requests: Requests | None, silence_s: float
@@ -250,7 +288,7 @@ async def open_wire(
     """Connect to a publishing endpoint until the block is left. It need not be there yet.
 
     Raises:
-        BridgeAway: The address is none.
+        WrongAddress: It is none.
     """
     socket = context.socket(zmq.SUB)
     socket.setsockopt(zmq.LINGER, 0)
