@@ -1,4 +1,4 @@
-"""A bridge with a front and workers on a database that is filled, and clients that ask it, or something else."""
+"""A bridge with a front and workers on a filled database, and clients that ask it, or something else."""
 
 import asyncio
 import json
@@ -76,7 +76,8 @@ while len(took) < total:
 seconds = clock() - began
 took.sort()
 print(json.dumps({
-    "each_s": seconds / len(took), "p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100], "size": size,
+    "each_s": seconds / len(took), "p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100],
+    "size": size,
 }), flush=True)
 """
 
@@ -148,7 +149,7 @@ async def open_asked(database: Database, feed: MarketFeed) -> AsyncIterator[Aske
 
 @asynccontextmanager
 async def program(code: str, *arguments: object, nice: int = 0) -> AsyncIterator[Process]:
-    """Run a program in a Python of its own, as much behind others as the workers of a bridge if it says so."""
+    """Run a program in a Python of its own, which stands so far back behind others; see ``nice(1)``."""
     process = await asyncio.create_subprocess_exec(
         *("nice", "-n", str(nice), sys.executable, "-c", code, *map(str, arguments)), stdin=PIPE, stdout=PIPE
     )

@@ -41,7 +41,7 @@ async def bench(rounds: int) -> None:
 
 @asynccontextmanager
 async def open_filled(url: str) -> AsyncIterator[tuple[TimescaleStore, asyncpg.Connection]]:
-    """Fill an empty database with a month of trades, and sum them up; give its store, and a bare connection."""
+    """Fill an empty database with a month of trades, summed up; give its store, and a bare connection."""
     await migrate(url)
     sql = await asyncpg.connect(url, server_settings={"timezone": "UTC", "jit": "off"})
     hypertables = await has_hypertables(sql)

@@ -1,4 +1,4 @@
-"""From a frame that comes in to its message at a subscriber, while others ask: a bridge against a bare PUB."""
+"""From a frame that comes in to its message at a subscriber, while others ask: against a bare PUB."""
 
 import asyncio
 import json
@@ -47,12 +47,13 @@ while True:
 line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 clock = time.monotonic_ns
 if update_id == 1:
-    levels = ",".join('["%d.00000000","5.00000000"]' % (3000 - n) for n in range(1000))
-    asks = ",".join('["%d.00000000","5.00000000"]' % (3001 + n) for n in range(1000))
-    line.sendall(b'%d {"lastUpdateId":1,"bids":[%s],"asks":[%s]}\\n' % (clock() + zero, levels.encode(), asks.encode()))
-TRADE = (b'%d {"stream":"ethusdt@trade","data":{"e":"trade","E":%d,"s":"ETHUSDT","t":%d,"p":"3000.%02d000000",'
-    b'"q":"0.%04d0000","T":%d,"m":true,"M":true}}\\n')
-DEPTH = (b'%d {"stream":"ethusdt@depth@100ms","data":{"e":"depthUpdate","E":%d,"s":"ETHUSDT","U":%d,"u":%d,"b":['
+    bids = b",".join(b'["%d.00000000","5.00000000"]' % (3000 - n) for n in range(1000))
+    asks = b",".join(b'["%d.00000000","5.00000000"]' % (3001 + n) for n in range(1000))
+    line.sendall(b'%d {"lastUpdateId":1,"bids":[%s],"asks":[%s]}\\n' % (clock() + zero, bids, asks))
+TRADE = (b'%d {"stream":"ethusdt@trade","data":{"e":"trade","E":%d,"s":"ETHUSDT","t":%d,'
+    b'"p":"3000.%02d000000","q":"0.%04d0000","T":%d,"m":true,"M":true}}\\n')
+DEPTH = (b'%d {"stream":"ethusdt@depth@100ms","data":{"e":"depthUpdate","E":%d,"s":"ETHUSDT",'
+    b'"U":%d,"u":%d,"b":['
     + b",".join(b'["%d.00000000","%%d.50000000"]' % (3000 - n) for n in range(5)) + b'],"a":['
     + b",".join(b'["%d.00000000","%%d.50000000"]' % (3001 + n) for n in range(5)) + b"]}}\\n")
 began = time.monotonic()
@@ -172,9 +173,7 @@ class _Sent:
 
 async def bench(rounds: int) -> None:
     """Print the ratios."""
-    print(
-        f"latency: frame in to subscriber out, {SECONDS} s a turn; p50 and p99, of a bare PUB of the same frames"
-    )
+    print(f"latency: from frame in to subscriber out, {SECONDS} s a turn; p50 and p99, the less the better")
     feed, to_feed, to_bare = _Line(), _Sent(), _Sent()
     with TemporaryDirectory(prefix="bench-") as folder:
         async with embedded(Path(folder)) as database:

@@ -1,4 +1,4 @@
-"""Answers of 1,000 candles: by a bridge, by a bare ROUTER that sends the same bytes, by asyncpg as bare rows."""
+"""Answers of 1,000 candles: against a bare ROUTER that sends the same bytes, and the same SQL by asyncpg."""
 
 import asyncio
 import json
@@ -107,9 +107,7 @@ async def _compare(rounds: int, asked: Asked, database: Database, number: int) -
         f" {sizes['MessagePack'] // 1000} kB of MessagePack, by two workers"
     )
     print("  requests/s, the more the better; p50 and p99, the less the better;")
-    print(
-        "  of a ROUTER that sends the same bytes, and of the same SQL by asyncpg, whose rows are fetched only"
-    )
+    print("  of a ROUTER that sends the same bytes, and of the same SQL by asyncpg, rows merely fetched")
     for count in CLIENTS:
         sides: dict[object, Callable[[], Awaitable[Figures]]] = {
             "SQL": partial(_sql, database, number, min(count, MOST_CONNECTIONS)),

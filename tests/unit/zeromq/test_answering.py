@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asking import Asking, asking
+from binance_proxy.adapters.zeromq import answering
 from binance_proxy.adapters.zeromq.answering import Answering, fault_of
 from binance_proxy.adapters.zeromq.rpc import Encoding, Fault, Request, read
 from binance_proxy.application.serve.methods import METHODS
@@ -201,3 +202,39 @@ async def test_no_params_are_a_fault_of_ours(method, params, encoding):
     answer = encoding.decode(head, dict[str, Any])
     assert answer.get("error", {}).get("code") != -32603
     assert ("result" in answer) != ("error" in answer)
+
+
+async def raw(remembering: Answering, encoding: Encoding, **params: Any) -> bytes:
+    """Return a page of trades of the past as it is written down."""
+    params = {"symbol": "ETH/USDT", "end": MIDNIGHT + 5_000 * MS, **params}
+    request = read(
+        encoding.encode({"jsonrpc": "2.0", "id": 7, "method": "trades.list", "params": params}), 1_000, 60_000
+    )
+    assert isinstance(request, Request)
+    return (await remembering(request, 5.0)).result
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+async def test_a_page_out_of_the_cache_is_written_down_once_and_one_made_anew_again(encoding):
+    asked = await made()
+    remembering = Answering(asked.answers)
+    made_first = await raw(remembering, encoding, limit=10)
+    kept = await raw(remembering, encoding, limit=10)
+    assert await raw(remembering, encoding, limit=10) is kept
+    others = next(one for one in ENCODINGS if one is not encoding)
+    assert others.decode(await raw(remembering, others, limit=10), dict) == encoding.decode(kept, dict)
+    assert bytes(kept) == bytes(made_first)
+    await asked.store.append([trade(700, 4_990)])
+    fresh = encoding.decode(await raw(remembering, encoding, limit=10, fresh=True), dict)
+    assert fresh["rows"] != encoding.decode(kept, dict)["rows"]
+
+
+async def test_only_few_pages_are_remembered_and_none_that_is_long(monkeypatch):
+    remembering = Answering((await made()).answers)
+    for limit in range(1, 2 * answering.REMEMBERED):
+        await raw(remembering, Encoding.JSON, limit=limit)
+    assert len(remembering._written) == answering.REMEMBERED
+    monkeypatch.setattr(answering, "REMEMBERED_BYTES", 100)
+    remembering = Answering((await made()).answers)
+    await raw(remembering, Encoding.JSON, limit=10)
+    assert not remembering._written
