@@ -22,7 +22,7 @@ from contract.market_store import ETH
 
 ROWS = 1_000
 CLIENTS = (1, 4, 16)
-REQUESTS = 400
+REQUESTS = 200
 """That a side answers in one turn, of all clients together."""
 FROM = START + 5 * 24 * 60 * MINUTE_NS
 UNTIL = FROM + ROWS * MINUTE_NS
