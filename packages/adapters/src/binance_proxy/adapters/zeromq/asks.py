@@ -10,6 +10,8 @@ from binance_proxy.adapters.zeromq.rpc import Fault
 EACH_BYTES = 1_000
 """What a request takes beside its body."""
 
+Frame: TypeAlias = bytes | memoryview
+"""A large one is not copied on its way through the front."""
 Ticket: TypeAlias = Any
 """What is needed to send an answer; only handed through."""
 
@@ -93,7 +95,7 @@ class Reply(NamedTuple):
 
     client: bytes
     ticket: Ticket
-    answer: Sequence[bytes] | Fault
+    answer: Sequence[Frame] | Fault
 
 
 class Dismiss(NamedTuple):

@@ -26,6 +26,7 @@ from binance_proxy.adapters.zeromq.asks import (
     Counts,
     Deed,
     Dismiss,
+    Frame,
     Hand,
     Reply,
     Ticket,
@@ -141,7 +142,7 @@ class Dispatch:
         return True
 
     def answered(
-        self, now: float, worker: bytes, number: int, answer: Sequence[bytes], *, failed: bool = False
+        self, now: float, worker: bytes, number: int, answer: Sequence[Frame], *, failed: bool = False
     ) -> None:
         """Take an answer. An empty one says that the worker has stopped, or that nobody wanted one."""
         known = self._workers.get(worker)
@@ -279,7 +280,7 @@ class Dispatch:
         if not client.waiting:
             self._turns.pop(client.name, None)
 
-    def _answer(self, ask: Ask, answer: Sequence[bytes] | Fault, *, failed: bool = False) -> None:
+    def _answer(self, ask: Ask, answer: Sequence[Frame] | Fault, *, failed: bool = False) -> None:
         """Send the one answer of a request."""
         if ask.wants_answer and not answer:
             answer = our_fault()

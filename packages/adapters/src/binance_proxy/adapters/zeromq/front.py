@@ -14,9 +14,9 @@ from typing import NamedTuple
 import msgspec
 import zmq
 
-from binance_proxy.adapters.zeromq.asks import Cancel, Deed, Dismiss, Hand, Reply
+from binance_proxy.adapters.zeromq.asks import Cancel, Deed, Dismiss, Frame, Hand, Reply
 from binance_proxy.adapters.zeromq.dispatch import Dispatch
-from binance_proxy.adapters.zeromq.outbox import HIGH_WATER, Outbox
+from binance_proxy.adapters.zeromq.outbox import HIGH_WATER, LARGE, Outbox
 from binance_proxy.adapters.zeromq.rpc import Fault, Request, away, read
 from binance_proxy.adapters.zeromq.settings import ServeSettings
 from binance_proxy.adapters.zeromq.worker import ANSWER, ASK, CANCEL, ERROR, HELLO, STOPPED
@@ -211,9 +211,11 @@ class Front:
     def _hear_workers(self) -> None:
         for _ in range(BATCH):
             try:
-                name, kind, number, *frames = self._workers.recv_multipart(zmq.NOBLOCK)
+                heard = self._workers.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            name, kind, number = (one.bytes for one in heard[:3])
+            frames: list[Frame] = [one.bytes if len(one) < LARGE else one.buffer for one in heard[3:]]
             if name not in self._known:
                 continue
             now = time.monotonic()

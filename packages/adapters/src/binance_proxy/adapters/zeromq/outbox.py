@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from binance_proxy.adapters.zeromq.asks import Frame
+
 STUCK_S = 10.0
 """A client that takes nothing for so long loses what waits for it."""
 BOX_BYTES = 96 * 2**20
@@ -28,7 +30,7 @@ class Box:
 
     since: float
     """When it last took something."""
-    messages: deque[Sequence[bytes]] = field(default_factory=deque)
+    messages: deque[Sequence[Frame]] = field(default_factory=deque)
     bytes: int = 0
 
 
@@ -60,7 +62,7 @@ class Outbox:
         """Return for how many clients something waits."""
         return len(self._boxes)
 
-    def send(self, now: float, client: bytes, message: Sequence[bytes]) -> None:
+    def send(self, now: float, client: bytes, message: Sequence[Frame]) -> None:
         """Send a message, or keep it until the client takes it."""
         box = self._boxes.get(client)
         if box is None:
@@ -117,7 +119,7 @@ class Outbox:
             self._on_the_way.pop(client, None)
         return sum(size for size, _ in frames)
 
-    def _try(self, client: bytes, message: Sequence[bytes]) -> bool | None:
+    def _try(self, client: bytes, message: Sequence[Frame]) -> bool | None:
         """Return whether a message could be sent; `None` if the client is away."""
         if client in self._on_the_way and self._not_left(client) >= ON_THE_WAY:
             return False
