@@ -144,3 +144,15 @@ def test_large_frames_are_counted_until_they_have_left(frames):
     assert router.sent[-1] == [A, b"next"]
     assert box.changes() == Change(flowing=[A])
     assert not box._on_the_way
+
+
+def test_a_large_frame_may_be_a_view_of_somebody_elses_memory():
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as router, context.socket(zmq.DEALER) as client:
+        client.setsockopt(zmq.IDENTITY, A)
+        client.setsockopt(zmq.RCVTIMEO, 60_000)
+        client.connect(f"tcp://127.0.0.1:{router.bind_to_random_port('tcp://127.0.0.1')}")
+        client.send(b"here")
+        router.recv_multipart()
+        large = b"0123456789abcdef" * (LARGE // 8)
+        Outbox(router).send(0, A, [b"", memoryview(large), b"arrow"])
+        assert client.recv_multipart() == [b"", large, b"arrow"]
