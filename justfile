@@ -141,6 +141,10 @@ storm *args:
 storm-store *args:
     uv run python tests/storm/store.py {{ args }}
 
+# Clients and requests while links are cut, and workers, cache, database and bridge are killed: `just storm-requests cut`
+storm-requests *args:
+    uv run python tests/storm/requests.py {{ args }}
+
 # Five million messages through each live feed, whose memory must stay flat
 soak *args:
     uv run python tests/storm/soak.py {{ args }}

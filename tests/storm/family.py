@@ -20,14 +20,22 @@ def alive(pid: int) -> bool:
     return _stat(pid)[:1] not in ([], ["Z"])
 
 
-def children(pid: int) -> list[int]:
+def _parents() -> dict[int, int]:
+    """Return the parent of each process that is alive."""
     found = [int(one.name) for one in PROC.iterdir() if one.name.isdigit()]
-    return [one for one in found if (stat := _stat(one)) and int(stat[1]) == pid and stat[0] != "Z"]
+    return {one: int(stat[1]) for one in found if (stat := _stat(one)) and stat[0] != "Z"}
+
+
+def children(pid: int) -> list[int]:
+    return [one for one, parent in _parents().items() if parent == pid]
 
 
 def family(pid: int) -> list[int]:
     """Return a process and all below it."""
-    return [pid, *(one for child in children(pid) for one in family(child))]
+    parents, found = _parents(), [pid]
+    for one in found:  # it grows meanwhile
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
 
 
 def command(pid: int) -> str:

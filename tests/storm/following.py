@@ -11,12 +11,11 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
 
 from binance_proxy.client import Bridge as Client
 from binance_proxy.client import Missed, Trade
@@ -137,7 +136,7 @@ async def follow(
                     control=bridge.control, silence_s=3.0, timeout_s=60.0, queue=queue,
                 )
             )  # fmt: skip
-            await _until(lambda: {ETH, SOL} == {_symbol(one) for one in client.status.instruments}, "pairs")
+            await until(lambda: {ETH, SOL} == {_symbol(one) for one in client.status.instruments}, "pairs")
             await asyncio.sleep(2.0)  # it begins in the middle
             follower = Follower()
             tasks = [
@@ -148,13 +147,12 @@ async def follow(
                 )
             ]  # fmt: skip
             stack.push_async_callback(_cancelled, tasks)
-            await _until(lambda: len(follower.in_step) == 2 and all(follower.trades.values()), "a start")
+            await until(lambda: len(follower.in_step) == 2 and all(follower.trades.values()), "a start")
             dropper.chance = loss
             began = time.monotonic()
             moments = sorted(chance.uniform(0, seconds) for _ in range(cuts))
             deaths = [seconds * (number + 0.5) / kills for number in range(kills)]
             happenings = sorted([*((at, "cut") for at in moments), *((at, "kill") for at in deaths)])
-            ports = [int(one.address.rpartition(":")[2]) for one in (publish, requests)]
             for number, (at, what) in enumerate(happenings):
                 await asyncio.sleep(max(began + at - time.monotonic(), 0))
                 if what == "kill":
@@ -163,9 +161,7 @@ async def follow(
                     running = bridge.start("run", "--json", log=folder / "bridge.log")
                     outcome.happened["bridge killed"] += 1
                 else:
-                    kind = kinds[number % len(kinds)]
-                    await _cut(kind, publish, requests, dropper, ports, chance)
-                    outcome.happened[kind] += 1
+                    await _cut(kinds[number % len(kinds)], outcome, publish, requests, dropper, chance)
                 if running.poll() is not None:
                     outcome.wrong.append(f"the bridge ended with {running.returncode}")
                     return outcome
@@ -188,15 +184,17 @@ async def follow(
 
 
 async def _cut(
-    kind: str, publish: Wires, requests: Wires, dropper: Dropper, ports: list[int], chance: random.Random
+    kind: str, outcome: Outcome, publish: Wires, requests: Wires, dropper: Dropper, chance: random.Random
 ) -> None:
     """Do one thing to the link."""
+    outcome.happened[kind] += 1
     if kind in {"publish cut", "both cut"}:
         publish.cut()
     if kind in {"requests cut", "both cut"}:
         requests.cut()
     if kind == "own sockets closed":
-        await _until(lambda: sum(close_own(port) for port in ports), "a connection of our own")
+        ports = [int(one.address.rpartition(":")[2]) for one in (publish, requests)]
+        await until(lambda: sum(close_own(port) for port in ports), "a connection of our own")
     if kind == "everything dropped":
         dropper.is_deaf = True
         await asyncio.sleep(chance.uniform(0.05, 1.0))
@@ -210,26 +208,21 @@ async def _cut(
 async def _catch_up(client: Client, follower: Follower, outcome: Outcome) -> None:
     """Wait until everything is whole again."""
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            while len(follower.in_step) < 2:
-                await asyncio.sleep(0.05)
-            newest = {}
-            for symbol in (ETH, SOL):
-                [*_, last] = [one async for one in _newest(client, symbol)] or [0]
-                newest[symbol] = last
-            while any(follower.newest(symbol) < newest[symbol] for symbol in newest):
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        outcome.wrong.append(f"it did not catch up: in step {follower.in_step}")
+        await until(lambda: len(follower.in_step) == 2, "both books are in step")
+        for symbol in (ETH, SOL):
+            newest = await _newest(client, symbol)
+            await until(lambda s=symbol, n=newest: follower.newest(s) >= n, f"{symbol}: the newest trade")
+    except AssertionError as error:
+        outcome.wrong.append(f"it did not catch up: {error}")
 
 
-async def _newest(client: Client, symbol: str) -> Any:
-    """Yield the id of a trade that is published from now on."""
+async def _newest(client: Client, symbol: str) -> int:
+    """Return the id of a trade that is published from now on."""
     async with aclosing(client.trades(symbol)) as trades:
         async for one in trades:
             if isinstance(one, Trade):
-                yield one.trade_id
-                return
+                return one.trade_id
+    return 0
 
 
 async def compare(truth: dict[str, Truth], follower: Follower, outcome: Outcome) -> None:
@@ -300,7 +293,8 @@ async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _until(condition: Any, what: str) -> None:
+async def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for a condition."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, f"never: {what}"
@@ -314,9 +308,8 @@ def print_outcome(outcome: Outcome) -> None:
     print(f"{'messages handed on':24} {outcome.passed:,}; {outcome.breaks} breaks were noticed")
     print(f"{'books compared':24} {outcome.books:,}, all levels; {outcome.out_of_step} times out of step")
     print(f"{'not stored by a killed bridge':24} {outcome.unstored:,}")
-    print(
-        f"{'trades compared':24} {outcome.trades:,} of {outcome.stored:,} stored; {outcome.told} told as missed"
-    )
+    of = f"{outcome.trades:,} of {outcome.stored:,} stored; {outcome.told} told as missed"
+    print(f"{'trades compared':24} {of}")
     for one in outcome.missed[:5]:
         print(f"{'':24} {one}")
     for line in outcome.wrong[:20]:

@@ -44,6 +44,9 @@ class Asked:
     question: Question
     began_ns: int
     took_s: float
+    """Without the time in which whoever asked was stopped by a busy machine."""
+    stalled_s: float
+    """That time."""
     timeout_s: float
     seen: dict[str, int]
     """The newest trade id of each pair that was heard before it was asked."""
@@ -75,7 +78,8 @@ def question(chance: random.Random, first_ns: int, now_ns: int) -> Question:
         lambda: Question("stats.spread", about | {"at": start}),
         lambda: Question("stats.vwap", about | {"start": start, "end": end}),
         lambda: Question(
-            "stats.slippage", about | {"side": chance.choice(("buy", "sell")), "size": f"{chance.randint(1, 50)}"}
+            "stats.slippage",
+            about | {"side": chance.choice(("buy", "sell")), "size": str(chance.randint(1, 50))},
         ),
         lambda: Question("stats.liquidity", about | {"bps": chance.choice((1, 5, 50))}),
         lambda: Question("pairs.list", {}),

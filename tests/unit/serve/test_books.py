@@ -66,7 +66,7 @@ async def test_a_past_book_that_is_not_stored_yet_may_be_asked_for_again():
     asked.live.is_slow = True
     with pytest.raises(StoreUnavailable, match="as long as the newest that was recorded is not in the store"):
         await asked.ask("orderbook.get", symbol="ETH/USDT", at=MIDNIGHT + 10 * MS)
-    with pytest.raises(BookUnknown, match="no snapshot of the book of .* reaches back so far"):
+    with pytest.raises(BookUnknown, match=r"no snapshot of the book of .* reaches back so far"):
         await asked.ask("orderbook.get", symbol="ETH/USDT", at=MIDNIGHT - 10 * MS)
     asked.live.is_slow = False
     with pytest.raises(BookUnknown, match="no later snapshot is stored"):

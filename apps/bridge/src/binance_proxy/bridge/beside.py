@@ -20,7 +20,7 @@ from binance_proxy.application.ports import Live
 from binance_proxy.application.record import Recording
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Kept, Source
-from binance_proxy.bridge.serve import open_front
+from binance_proxy.bridge.serve import live_address, open_front
 from binance_proxy.bridge.terminal import err
 
 log = logging.getLogger(__name__)
@@ -84,15 +84,14 @@ async def _serve(config: Config, running: Running, live: Live) -> None:
     folder = private_folder()
     try:
         async with AsyncExitStack() as stack:
-            address = f"ipc://{folder}/live"
-            await stack.enter_async_context(open_live_socket(live, address))
+            await stack.enter_async_context(open_live_socket(live, live_address(folder)))
             cached = await stack.enter_async_context(running.container.cache())
             recording.tell_also("cache", cached.status)
             await stack.enter_async_context(open_latest(recording, publisher, cached.cache))
             front = Report()
             recording.tell_also("serve", front.said)
             await stack.enter_async_context(
-                open_front(config, running.kept, running.container, cached, live, address, front.hear)
+                open_front(config, running.kept, running.container, cached, live, folder, front.hear)
             )
             await asyncio.Event().wait()
     except Exception:

@@ -39,6 +39,11 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
     log_format: LogFormat
 
 
+def live_address(folder: str) -> str:
+    """Return where other processes reach the recording."""
+    return f"ipc://{folder}/live"
+
+
 @asynccontextmanager
 async def open_front(
     config: Config,
@@ -46,7 +51,7 @@ async def open_front(
     container: Container,
     cached: Cached,
     live: Live,
-    address: str,
+    folder: str,
     tell: Callable[[dict[str, object]], None],
 ) -> AsyncIterator[None]:
     """Answer requests until the block is left.
@@ -57,7 +62,8 @@ async def open_front(
         container: The bridge's own.
         cached: The cache, and how others open it.
         live: The recording.
-        address: Where other processes reach it.
+        folder: Private, for sockets; other processes reach the recording by the one called ``live`` in it. It
+            is removed at the end, however that comes.
         tell: Is called once a second with what the front reports.
 
     Raises:
@@ -66,10 +72,10 @@ async def open_front(
     inside = config.store.use == "memory"
     settings = dataclasses.replace(config.serve, workers=0) if inside else config.serve
     theirs = dataclasses.replace(config, cache=cached.settings)
-    post = Post(config=theirs, live=address, log_format=chosen_log_format())
+    post = Post(config=theirs, live=live_address(folder), log_format=chosen_log_format())
     async with AsyncExitStack() as stack:
         serving = await stack.enter_async_context(
-            open_serving(settings, PROGRAM, msgspec.msgpack.encode(post), tell)
+            open_serving(settings, PROGRAM, msgspec.msgpack.encode(post), tell, folder)
         )
         if inside:
             answering = Answering(answers_from(kept, container, cached, live))

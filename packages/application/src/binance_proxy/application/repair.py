@@ -84,7 +84,7 @@ class Repair:
         tracks: Mapping[Instrument, Track],
         settings: RepairSettings,
         timeframes: Sequence[Timeframe],
-        stored: Callable[[], Awaitable[None]],
+        stored: Callable[[], Awaitable[object]],
     ) -> None:
         """Take the ports; nothing is asked before `run`.
 

@@ -57,7 +57,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: ServeSettings
     folder: str
-    """Private; the workers' socket is in it."""
+    """Private; sockets between processes are in it. The crew removes it when the bridge is gone."""
     more: bytes
     """Whatever the workers must know."""
 
@@ -167,6 +167,7 @@ class Crew:
         try:
             while self._turn():
                 pass
+            shutil.rmtree(self._told.folder, ignore_errors=True)
         finally:
             self._end()
 
@@ -314,4 +315,3 @@ class Crew:
                         continue
                 places.remove(place)
             time.sleep(0.005)
-        shutil.rmtree(self._told.folder, ignore_errors=True)

@@ -152,7 +152,7 @@ def python(call: str) -> list[str]:
 
 @asynccontextmanager
 async def open_serving(
-    settings: ServeSettings, program: Sequence[str], more: bytes, tell: Tell
+    settings: ServeSettings, program: Sequence[str], more: bytes, tell: Tell, folder: str | None = None
 ) -> AsyncIterator[Serving]:
     """Answer requests in other processes, as long as this is open.
 
@@ -162,12 +162,14 @@ async def open_serving(
             one.
         more: What its workers must know beside the settings.
         tell: Is called with the front's report, once a second.
+        folder: From `private_folder`, for sockets between processes; without it one is made. It is removed at
+            the end, by the crew if this process is killed.
 
     Raises:
         ServeRejected: The address is in use, or is none.
     """
     try_address(settings.bind)
-    folder = private_folder()
+    folder = folder or private_folder()
     serving = Serving(Told(settings=settings, folder=folder, more=more), program, tell)
     keeping = asyncio.create_task(serving.keep())
     try:
