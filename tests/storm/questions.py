@@ -183,7 +183,9 @@ class Judge:
 
     def _candles(self, one: Asked, known: Truth) -> None:
         params = one.question.params
-        rows = [row for row in one.result["rows"] if row["closed"]]
+        # One that is not known to be complete may lack what is in no store yet, and the answer says so.
+        is_due = one.result["stored"]
+        rows = [row for row in one.result["rows"] if row["complete"] or (row["closed"] and is_due)]
         due = {row["start"]: row for row in self._folded(known)}
         fields = ("open", "high", "low", "close", "volume", "trades", "quote_volume", "vwap")
         for row in rows:

@@ -232,6 +232,21 @@ async def test_a_live_book_needs_no_store_once_the_instrument_is_known():
         await asked.ask("stats.spread", symbol="BTC/USDT")
 
 
+async def test_who_is_prepared_needs_no_store_for_the_first_live_book_either():
+    asked = await asking([trade(1)])
+    asked.live.books[ETH.name] = snapshot(1)
+    await asked.answers.prepare()
+
+    async def away():
+        raise StoreUnavailable("the store is away")
+
+    asked.registry.instruments = away
+    asked.clock.advance(3_600 * SECOND_NS)
+    assert (await asked.ask("stats.spread", symbol="ETH/USDT"))["bid"]
+    with pytest.raises(StoreUnavailable):
+        await asked.answers.prepare()
+
+
 async def test_a_new_instrument_is_known_at_once():
     asked = await asking([trade(1)])
     await asked.ask("trades.list", symbol="ETH/USDT")

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import msgspec
 
@@ -111,7 +111,10 @@ async def work(told: Told, post: Post, life: Life) -> None:
         cached = await stack.enter_async_context(container.cache())
         live = await stack.enter_async_context(open_remote_live(post.live))
         kept = await _store(container, stack, tried)
-        answering = Answering(answers_from(kept, container, cached, live))
+        answers = answers_from(kept, container, cached, live)
+        with suppress(StoreUnavailable):
+            await answers.prepare()
+        answering = Answering(answers)
         tried.set()
 
     at_once = told.settings.at_once

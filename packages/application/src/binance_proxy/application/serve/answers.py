@@ -50,6 +50,14 @@ class Answers:
         """
         self._sources = Sources(store, registry, pairs, archive, live, cache, clock, ages or Ages())
 
+    async def prepare(self) -> None:
+        """Learn what is recorded: should the store go away before the first question, live books are known.
+
+        Raises:
+            StoreUnavailable: It is away already.
+        """
+        await self._sources.learn()
+
     async def ask(self, method: str, params: object, left_s: float) -> object:
         """Answer one question, whatever the params are.
 

@@ -80,6 +80,16 @@ class Sources:
     """When the registry was last asked, and what it knew."""
     _archived: tuple[int, Sequence[Instrument]] | None = None
 
+    async def learn(self) -> Sequence[Instrument]:
+        """Ask which instruments are recorded, and remember it for when the store is away.
+
+        Raises:
+            StoreUnavailable: It is away.
+        """
+        found = await self.registry.instruments()
+        self._known = self.clock.now(), found
+        return found
+
     async def instrument(self, asked: AskedOf) -> Instrument:
         """Return the recorded instrument that is asked about.
 
@@ -94,12 +104,11 @@ class Sources:
         if len(meant) == 1 and 0 <= now - then < KNOWN_NS:
             return meant[0]
         try:
-            found = await self.registry.instruments()
+            found = await self.learn()
         except StoreUnavailable:
             if len(meant) == 1:  # a live book needs no store
                 return meant[0]
             raise
-        self._known = now, found
         return await instrument_of(found, self.archive, pick)
 
     async def archived(self) -> Sequence[Instrument]:
