@@ -21,7 +21,7 @@ from typing import Any
 import valkey
 
 from bridge_process import Bridge, free_port
-from storm.asking import BROKEN, LATE_S, Crowd
+from storm.asking import LATE_S, Crowd
 from storm.database import Database
 from storm.family import Crew, alive, family, kill, named
 from storm.questions import Asked, Judge
