@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from storm import following, serving
+from storm.asking import BROKEN
 from storm.database import Database
 from storm.following import follow
 from storm.ordeal import CARE, REPAIR, Venue, _stop
@@ -73,7 +74,7 @@ async def workers(folder: Path, seconds: float, times: int, seed: int, **more: i
 async def fronts(folder: Path, seconds: float, times: int, seed: int) -> serving.Outcome:
     """Kill the front and the process that forks it too: who was connected sees the connection break."""
     kinds = (serving.front_killed, serving.worker_killed, serving.crew_killed, serving.worker_killed)
-    allowed = [serving.DIED, serving.BROKEN, serving.AWAY, serving.DEADLINE]
+    allowed = [serving.DIED, BROKEN, serving.AWAY, serving.DEADLINE]
     return await serve(folder, kinds, times=times, seconds=seconds, seed=seed, allowed=allowed, calm_s=8)
 
 
