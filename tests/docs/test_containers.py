@@ -70,7 +70,8 @@ def test_images_are_pinned() -> None:
 
 def test_only_the_bridge_is_published_and_on_loopback(config: Config) -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    binds = [urlsplit(end.bind) for end in (config.publish.json, config.publish.msgpack)]
+    ends = (config.publish.json, config.publish.msgpack, config.serve, config.control)
+    binds = [urlsplit(end.bind) for end in ends]
     assert published == {"bridge": [f"127.0.0.1:{bind.port}:{bind.port}" for bind in binds]}
     assert {bind.hostname for bind in binds} == {"0.0.0.0"}
 

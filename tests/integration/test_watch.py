@@ -16,6 +16,7 @@ from binance_proxy.bridge.watch import NothingToWatch, Wanted, watch
 from binance_proxy.domain.errors import ConfigError
 from binance_proxy.domain.instrument import Instrument, Market
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, TradeTick
+from served import publishing, serving
 
 ETH = Instrument(venue="binance", market=Market.SPOT, symbol="ETH/USDT", price_precision=2, size_precision=1)
 SOL = Instrument(venue="binance", market=Market.SPOT, symbol="SOL/USDT", price_precision=2, size_precision=1)
@@ -102,13 +103,15 @@ async def venue() -> AsyncIterator[Venue]:
 class Watching:
     """A running `watch`, and what it has written."""
 
-    def __init__(self, address: str, file: io.StringIO, pair: str | None = "ETH/USDT") -> None:
+    def __init__(
+        self, address: str, file: io.StringIO, pair: str | None = "ETH/USDT", requests: str = ""
+    ) -> None:
         self.file = file
         self.stop = asyncio.Event()
         console = Console(file=file, force_terminal=file.isatty() or None, width=100, height=30, _environ={})
         self.task = asyncio.create_task(
             watch(
-                place=Place(publish=address),
+                place=Place(publish=address, requests=requests),
                 wanted=Wanted(pair, None, None),
                 levels=5,
                 console=console,
@@ -197,6 +200,55 @@ async def test_a_pipe_gets_one_plain_line_a_trade(venue: Venue) -> None:
         f"{size / 10:g}" for size in range(start + 1, start + 2_001)
     ]
     assert "\x1b" not in watching.file.getvalue()
+
+
+async def test_what_was_lost_on_the_way_is_had_from_the_request_side(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    json, front_at = free_address(), free_address()
+    async with (
+        serving(front_at) as front,
+        publishing(json, free_address(), epoch="one") as served,
+    ):
+        front.venue = served
+        watching = Watching(json, io.StringIO(), pair=None, requests=front_at)
+        number = 0
+
+        def publish() -> None:
+            nonlocal number
+            number += 1
+            served.publish(made_trade(number))
+
+        def speak() -> None:
+            served.publish_status({"instruments": {SOL.name: "in step"}})
+
+        venue = Venue(served.publisher, json)
+        await venue.until(watching.shows(" buy "), speak, publish)
+        served.dropped = 1.0
+        for _ in range(3):
+            publish()
+        served.dropped = 0.0
+        publish()
+        last = len(served.trades)
+        await venue.until(lambda: shown(watching)[-1:] == [str(last)], speak)
+        await watching.end()
+    ids = shown(watching)
+    assert ids == [str(size) for size in range(last - len(ids) + 1, last + 1)]
+    assert served.drops == 3
+    assert "missed" not in caplog.text
+
+
+def made_trade(number: int) -> TradeTick:
+    """Return a trade whose size says its number."""
+    return TradeTick(
+        instrument=SOL, ts_event=TS, ts_recv=TS, trade_id=number, price=305012, size=number * 10,
+        aggressor=Side.BUY,
+    )  # fmt: skip
+
+
+def shown(watching: Watching) -> list[str]:
+    """Return the sizes of all lines."""
+    return [line.split()[-1] for line in watching.file.getvalue().splitlines()]
 
 
 async def test_nobody_there_is_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
