@@ -2,7 +2,8 @@
 
 import pytest
 
-from binance_proxy.bridge.load import BOUNDS, load_config, part_password
+from binance_proxy.bridge.bounds import BOUNDS
+from binance_proxy.bridge.load import load_config, part_password
 from binance_proxy.domain.errors import ConfigError
 
 

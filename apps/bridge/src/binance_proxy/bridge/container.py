@@ -53,8 +53,8 @@ from binance_proxy.application.ports import (
     PairRegistry,
     TickWriter,
 )
+from binance_proxy.bridge.bounds import speed_of
 from binance_proxy.bridge.config import CacheConfig, CaptureConfig, Config
-from binance_proxy.bridge.load import speed_of
 from binance_proxy.domain.instrument import MICROSECOND_NS, MILLISECOND_NS
 
 if TYPE_CHECKING:
