@@ -18,6 +18,8 @@ from pathlib import Path
 import msgspec
 import zmq
 
+from warm_command import complete
+
 BRIDGE = Path(sys.executable).parent / "bridge"
 PATIENCE_S = 120
 
@@ -52,16 +54,17 @@ class Bridge:
 
     def __call__(self, command: str, *arguments: str, status: int = 0, **more: object) -> str:
         """Run a command to its end, check its exit status, and return what it printed."""
-        done = subprocess.run(
-            self._line(command, arguments), capture_output=True, text=True, timeout=PATIENCE_S, **more
-        )
+        if more:
+            done = subprocess.run(
+                self._line(command, arguments), capture_output=True, text=True, timeout=PATIENCE_S, **more
+            )
+        else:
+            done = self.complete(command, *arguments)
         assert done.returncode == status, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stderr if status else done.stdout
 
     def complete(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self._line(command, arguments), capture_output=True, text=True, timeout=PATIENCE_S
-        )
+        return complete(self._line(command, arguments)[1:], PATIENCE_S)
 
     def ask(self, command: str, *arguments: str) -> object:
         """Run a command with --json and return what it answers."""
