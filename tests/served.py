@@ -212,6 +212,7 @@ class Wires:
         """Ends each new connection at once."""
         self.cuts = self.swallowed = self.refused = 0
         self.address = ""
+        self._generation = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -236,6 +237,10 @@ class Wires:
             writer.transport.abort()
         self._writers.clear()
 
+    def forget(self) -> None:
+        """Pass on nothing more of the connections there are, for ever, and tell neither end."""
+        self._generation += 1
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuses:
             self.refused += 1
@@ -253,8 +258,12 @@ class Wires:
             task.add_done_callback(self._tasks.discard)
 
     async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        generation = self._generation
         with contextlib.suppress(OSError), contextlib.closing(sink):
             while chunk := await source.read(65_536):
+                if generation != self._generation:
+                    self.swallowed += 1
+                    continue
                 while self.swallows:
                     self.swallowed += 1
                     await asyncio.sleep(0.02)

@@ -241,6 +241,22 @@ async def test_a_dead_link_shows_no_book_and_an_old_one_comes_back_only_when_it_
         assert book.best_bid == (Decimal("3050.12"), Decimal("0.00000005"))
 
 
+async def test_a_link_that_is_dead_and_looks_alive_is_replaced(place: Place, speaking: None) -> None:
+    came: list[Trade | Missed] = []
+    async with place.run("e1") as venue, place.bridge(silence_s=1.0) as bridge:
+        venue.publish(snapshot())
+        collecting = asyncio.create_task(collect(bridge.trades("ETH/USDT"), came))
+        book = await bridge.book("ETH/USDT")
+        await until(live(bridge))
+        place.publish.forget()
+        place.requests.forget()
+        venue.publish(trade(1))
+        venue.publish(quote(10))
+        await until(lambda: book.in_step and book.last_update_id == 12 and bool(came))
+        assert [one.trade_id for one in came] == [1]
+        collecting.cancel()
+
+
 async def test_a_program_that_blocked_its_loop_is_told_that_the_book_may_be_old(
     place: Place, speaking: None
 ) -> None:

@@ -11,9 +11,17 @@ from zmq.utils.monitor import parse_monitor_message
 from binance_proxy.client.errors import WrongAddress
 
 _EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-PING_MS = 1_000
-DEAD_MS = 5_000
-"""A connection over which no ping is answered for so long is closed, and another one made."""
+KEEP_ALIVE = {
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 2,
+    zmq.TCP_KEEPALIVE_INTVL: 1,
+    zmq.TCP_KEEPALIVE_CNT: 3,
+}
+"""The kernel asks each second over a connection that was quiet for two; after three questions without an
+answer it is closed, and another one made. ZeroMQ's own heartbeats are not used: with libzmq 4.3.5 they may
+abort the process when a connection is reset while messages wait to be read."""
+HANDSHAKE_MS = 3_000
+"""A connection that has not said what it is in this time is closed, and another one made."""
 TURN = 256
 """Messages after which other tasks get a turn."""
 
@@ -21,17 +29,19 @@ TURN = 256
 @asynccontextmanager
 async def watched(
     socket: zmq.asyncio.Socket, address: str, on_up: Callable[[], None], on_down: Callable[[], None]
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Callable[[], None]]:
     """Connect a socket, and call back at each handshake that succeeds and each connection that is lost.
 
-    ZeroMQ connects again by itself.
+    ZeroMQ connects again by itself when a connection is lost. What is yielded makes another connection in
+    place of one that looks alive and is not; ``on_down`` is not called then.
 
     Raises:
         WrongAddress: It is none.
     """
     monitor = socket.get_monitor_socket(_EVENTS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, PING_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, DEAD_MS)
+    for option, value in KEEP_ALIVE.items():
+        socket.setsockopt(option, value)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.IPV6, int("[" in address))
     try:
         socket.connect(address)
@@ -39,8 +49,14 @@ async def watched(
         socket.disable_monitor()
         raise WrongAddress(f"{address!r} is not an address such as tcp://127.0.0.1:5556") from error
     watching = asyncio.create_task(_watch(monitor, on_up, on_down))
+
+    def connect_again() -> None:
+        with suppress(zmq.ZMQError):
+            socket.disconnect(address)
+        socket.connect(address)
+
     try:
-        yield
+        yield connect_again
     finally:
         watching.cancel()
         with suppress(asyncio.CancelledError):

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -19,6 +19,8 @@ MARGIN_S = 1.0
 """An answer that says why there is none in time may be so much later."""
 MOST_TIMEOUT_MS = 60_000
 """A bridge takes no longer over an answer."""
+SILENT_S = 3.0
+"""A connection over which a question had no answer in time is let go, if nothing was heard for so long."""
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 
@@ -41,6 +43,10 @@ class Requests:
         self._sent: set[int] = set()
         """Those that have left by the connection there is; the others wait for the next one."""
         self._turns = asyncio.Semaphore(AT_ONCE)
+        self._heard = 0.0
+        """When anything was last heard."""
+        self.connect_again: Callable[[], None] = lambda: None
+        """Makes another connection; `open_requests` says how."""
 
     async def call(
         self, method: str, params: dict[str, Any], *, timeout_s: float, again: bool = True
@@ -98,18 +104,29 @@ class Requests:
                 async with asyncio.timeout_at(end):
                     await self._socket.send(body)
                 self._sent.add(number)
+                sent = loop.time()
             except TimeoutError:
                 raise BridgeAway(f"no bridge answers requests on {self._address}") from None
             try:
                 async with asyncio.timeout_at(end + MARGIN_S):
                     found = await answered
             except TimeoutError:
+                self._doubt_since(sent)
                 raise RequestTimedOut(method, timeout_s) from None
         finally:
             self._calls.forget(number)
             self._sent.discard(number)
             del self._answers[number]
         return found
+
+    def _doubt_since(self, sent: float) -> None:
+        """Let the connection go if nothing at all was heard over it since: it is dead, and looks alive.
+
+        A bridge says within the time that was set why it has no answer.
+        """
+        if self._sent and self._heard < sent and asyncio.get_running_loop().time() - sent >= SILENT_S:
+            self.connect_again()
+            self.down()
 
     def tell(self, method: str, params: dict[str, Any]) -> bool:
         """Send what is never answered, if that is possible at once; return whether it was."""
@@ -122,6 +139,7 @@ class Requests:
 
     def take(self, frames: list[bytes]) -> None:
         """Hand an answer to the one who asked; what is none of ours changes nothing."""
+        self._heard = asyncio.get_running_loop().time()
         found = self._calls.take(frames)
         if found is None:
             return
@@ -163,7 +181,7 @@ async def open_requests(context: zmq.asyncio.Context, address: str) -> AsyncIter
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
     requests = Requests(socket, address)
     try:
-        async with watched(socket, address, requests.up, requests.down):
+        async with watched(socket, address, requests.up, requests.down) as requests.connect_again:
             reading = asyncio.create_task(arrivals(socket, requests.take))
             try:
                 yield requests

@@ -1,7 +1,7 @@
 """The publishing side: one SUB socket for everything that is followed, and what keeps it honest."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -78,7 +78,11 @@ class Wire:
         self._to_join: list[Followed[Follower]] = []
         self._loop = asyncio.get_running_loop()
         self._heard = self._loop.time()
-        self._is_up = self._is_silent = False
+        self._is_up = False
+        self._tried = 0.0
+        """When a connection was last made anew because nothing was heard over it."""
+        self.connect_again: Callable[[], None] = lambda: None
+        """Makes another connection; `open_wire` says how."""
         self._join_wanted = asyncio.Event()
         self._welcomed = asyncio.Event()
         self._connection = 0
@@ -141,9 +145,6 @@ class Wire:
     def take(self, frames: list[bytes]) -> None:
         """Hand a message to those who follow its topic. A subscription is a prefix: others come too."""
         self._heard = self._loop.time()
-        if self._is_silent:
-            self._is_silent = False
-            self._join_again(self._all())
         if len(frames) != 2:
             self._unreadable += 1
             return
@@ -173,12 +174,12 @@ class Wire:
         self._is_up = True
         self._join_again(self._all())
 
-    def down(self) -> None:
+    def down(self, reason: str = "the connection to the bridge broke") -> None:
         """Learn that the connection broke. ZeroMQ makes a new one, and subscribes there again."""
         self._is_up = False
         self._connection += 1
         self._welcomed.set()
-        self._doubt("the connection to the bridge broke")
+        self._doubt(reason)
 
     def _all(self) -> list[Followed[Follower]]:
         return [one for several in self._followed.values() for one in several]
@@ -226,15 +227,19 @@ class Wire:
                 self._join_wanted.set()
 
     async def watch_silence(self) -> None:
-        """Doubt everything when nothing is heard: a link can be dead and look alive. For ever."""
+        """Doubt everything when nothing is heard: a link can be dead and look alive. For ever.
+
+        Such a link is let go, and another one made in its place; that has as long to be heard.
+        """
         while True:
             await asyncio.sleep(LOOK_S)
-            if self._is_silent or not self._is_up:
+            reason, now = self.silence(), self._loop.time()
+            if reason is None or not self._is_up or now - self._tried <= self._silence_s:
                 continue
-            reason = self.silence()
-            if reason is not None and not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
-                self._is_silent = True
-                self._doubt(reason)
+            if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                self._tried = now
+                self.down(reason)
+                self.connect_again()
 
     async def _ask(self, followed: Followed[AnyFollower], ask: Ask) -> None:
         if ask.pause_s:
@@ -297,7 +302,7 @@ async def open_wire(
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
     try:
         wire = Wire(socket, requests, silence_s)
-        async with watched(socket, address, wire.up, wire.down):
+        async with watched(socket, address, wire.up, wire.down) as wire.connect_again:
             tasks = [
                 asyncio.create_task(doing)
                 for doing in (arrivals(socket, wire.take), wire.welcome(), wire.watch_silence())

@@ -13,6 +13,7 @@ import zmq
 import zmq.asyncio
 from msgspec import Struct
 
+from binance_proxy.adapters.zeromq.keepalive import keep_alive
 from binance_proxy.adapters.zeromq.publisher import PROTOCOL
 from binance_proxy.adapters.zeromq.rpc import Fault, Request, our_fault, read
 from binance_proxy.adapters.zeromq.subscribers import Report, Subscribers
@@ -25,8 +26,6 @@ LARGEST_FRAME = 65_536
 """Bytes of a client's frame; who sends a larger one is cut off by ZeroMQ."""
 HANDSHAKE_MS = 3_000
 """A connection that has not said what it is in this time is closed."""
-PING_MS, SILENT_MS = 15_000, 60_000
-"""How often a quiet connection is asked whether it is there, and how long it may take to say so."""
 HIGH_WATER = 100
 """Answers that may wait for one client; the rest is lost to it."""
 BATCH, PAUSE_S = 10, 0.01
@@ -112,8 +111,7 @@ async def open_control(address: str, live: Live, subscribers: Subscribers) -> As
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME)
         socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, PING_MS)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENT_MS)
+        keep_alive(socket)
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
         socket.setsockopt(zmq.RCVHWM, HIGH_WATER)
         socket.setsockopt(zmq.IPV6, int("[" in address))

@@ -16,6 +16,7 @@ import zmq
 
 from binance_proxy.adapters.zeromq.asks import Cancel, Deed, Dismiss, Frame, Hand, Reply
 from binance_proxy.adapters.zeromq.dispatch import Dispatch
+from binance_proxy.adapters.zeromq.keepalive import keep_alive
 from binance_proxy.adapters.zeromq.outbox import HIGH_WATER, LARGE, Outbox
 from binance_proxy.adapters.zeromq.rpc import Fault, Request, away, read
 from binance_proxy.adapters.zeromq.settings import ServeSettings
@@ -27,8 +28,6 @@ LARGEST_FRAME = 2**20
 """Bytes of a client's frame; who sends a larger one is cut off by ZeroMQ."""
 HANDSHAKE_MS = 3_000
 """A connection that has not said what it is in this time is closed."""
-PING_MS, SILENT_MS = 15_000, 60_000
-"""How often a quiet connection is asked whether it is there, and how long it may take to say so."""
 BACKLOG = 1_024
 """Connections that may wait to be taken."""
 BATCH = 500
@@ -81,8 +80,7 @@ def run_front(
     workers = _router(context, 0)
     clients.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME)
     clients.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-    clients.setsockopt(zmq.HEARTBEAT_IVL, PING_MS)
-    clients.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENT_MS)
+    keep_alive(clients)
     clients.setsockopt(zmq.BACKLOG, BACKLOG)
     clients.setsockopt(zmq.IPV6, int("[" in settings.bind))
     try:

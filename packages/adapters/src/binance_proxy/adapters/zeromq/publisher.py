@@ -21,6 +21,7 @@ from binance_proxy.adapters.zeromq.bodies import (
 )
 from binance_proxy.adapters.zeromq.cloudevents import cloud_event_json
 from binance_proxy.adapters.zeromq.connections import Connections, Door, open_door
+from binance_proxy.adapters.zeromq.keepalive import keep_alive
 from binance_proxy.application.ports import PublishedEvent, PublisherRejected, Recalled
 from binance_proxy.domain.candle import Candle
 from binance_proxy.domain.instrument import Instrument
@@ -295,6 +296,10 @@ def _bind(
     socket = context.socket(zmq.XPUB)
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # each subscriber is heard, not only the first to a topic
     socket.setsockopt(zmq.SNDHWM, high_water)
+    # Subscriptions go into a tree of ZeroMQ's at once, so what comes in is bounded by no high water anyway.
+    # With one, ZeroMQ could stop to read, and then a reset connection might end the process: `keepalive`.
+    socket.setsockopt(zmq.RCVHWM, 0)
+    keep_alive(socket)
     door = open_door(context, socket, address)
     try:
         socket.bind(address)
