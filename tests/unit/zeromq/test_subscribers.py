@@ -5,7 +5,7 @@ import pytest
 
 from binance_proxy.adapters.memory.publisher import MemoryPublisher
 from binance_proxy.adapters.zeromq import subscribers as subscribers_module
-from binance_proxy.adapters.zeromq.subscribers import FORGET_S, LAGGING, Place, Report, Subscribers
+from binance_proxy.adapters.zeromq.subscribers import FORGET_S, FRESH_S, LAGGING, Place, Report, Subscribers
 from contract.publisher import quote, trade
 
 TRADES = "binance.spot.ethusdt.trades"
@@ -26,8 +26,14 @@ class Wired:
         self.subscribers.report(Report(client=client, topics=places, missed=missed))
 
     @property
+    def status(self) -> dict:
+        """What is told once the last is old."""
+        self.now_s += FRESH_S
+        return self.subscribers.status()
+
+    @property
     def clients(self) -> list[dict]:
-        return self.subscribers.status()["clients"]
+        return self.status["clients"]
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def wired() -> Wired:
 
 
 def test_nobody_has_reported_at_first(wired: Wired) -> None:
-    assert wired.subscribers.status() == {"reporting": 0, "lagging": 0, "clients": [], "connections": []}
+    assert wired.status == {"reporting": 0, "lagging": 0, "clients": [], "connections": []}
 
 
 def test_a_subscriber_is_behind_by_what_it_has_not_dealt_with(wired: Wired) -> None:
@@ -51,7 +57,7 @@ def test_a_subscriber_is_behind_by_what_it_has_not_dealt_with(wired: Wired) -> N
             "lag": 3,
             "lagging": False,
             "missed": 2,
-            "age_s": 1.5,
+            "age_s": 1.75,
             "topics": {TRADES: 3, BOOK: 0},
         }
     ]
@@ -78,7 +84,7 @@ def test_who_is_far_behind_or_in_another_run_lags_and_comes_first(wired: Wired) 
         ("behind", LAGGING - 1, False),
         ("keen", 0, False),
     ]
-    assert wired.subscribers.status()["lagging"] == 2
+    assert wired.status["lagging"] == 2
     assert next(one for one in wired.clients if one["client"] == "old")["topics"] == {TRADES: None}
 
 
@@ -98,7 +104,7 @@ def test_who_does_not_report_any_more_is_forgotten(wired: Wired) -> None:
     wired.report("first")
     wired.now_s += FORGET_S - 1
     wired.report("second")
-    assert wired.subscribers.status()["reporting"] == 2
+    assert wired.status["reporting"] == 2
     wired.now_s += 2
     assert [one["client"] for one in wired.clients] == ["second"]
 
@@ -109,9 +115,30 @@ def test_only_so_many_are_remembered_and_shown(wired: Wired, monkeypatch: pytest
         wired.report(f"bot {number}")
     wired.report("bot 20")
     wired.report("one more")
-    status = wired.subscribers.status()
+    status = wired.status
     assert status["reporting"] == 30
     assert len(status["clients"]) == subscribers_module.MOST_SHOWN
+
+
+def test_of_many_topics_those_are_told_that_it_is_furthest_behind_in(wired: Wired) -> None:
+    topics = {}
+    for number in range(50):
+        topic = f"binance.spot.pair{number}.trades"
+        wired.publisher._sequences[topic] = 10 * number + 1
+        topics[topic] = Place("e1", 1)
+    wired.subscribers.report(Report(client="bot", topics=topics))
+    [told] = wired.clients
+    assert told["lag"] == 490
+    assert list(told["topics"].values()) == list(range(490, 390, -10))
+
+
+def test_is_worked_out_now_and_then_however_many_ask(wired: Wired) -> None:
+    wired.report("first")
+    told = wired.status
+    wired.report("second")
+    wired.now_s += FRESH_S / 2
+    assert wired.subscribers.status() is told
+    assert wired.status["reporting"] == 2
 
 
 @pytest.mark.parametrize(
@@ -119,6 +146,7 @@ def test_only_so_many_are_remembered_and_shown(wired: Wired, monkeypatch: pytest
     [
         {}, {"client": ""}, {"client": "x" * 101, "topics": {}}, {"client": 7, "topics": {}},
         {"client": "x", "topics": []}, {"client": "x", "topics": {"t": 5}},
+        {"client": "x", "topics": {"t" * 201: {"epoch": "e", "sequence": 1}}},
         {"client": "x", "topics": {"t": {"epoch": "e", "sequence": -1}}},
         {"client": "x", "topics": {"t": {"epoch": "e", "sequence": 2**63}}},
         {"client": "x", "topics": {"t": {"epoch": "e" * 101, "sequence": 1}}},

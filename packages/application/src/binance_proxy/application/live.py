@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 PIECE = 20
 """Messages that are made again in one turn of the loop."""
+STATUS_S = 0.1
+"""How long a status is told again, before it is worked out anew."""
 NO_PAST = "the feed has no history to fetch from"
 AWAY = "the store is away; try again later"
 TOO_MANY = "too many ranges are being fetched; try again later"
@@ -95,6 +97,8 @@ class LiveRecording:
         self._recalling = asyncio.Semaphore(1)
         self._fetching = asyncio.Semaphore(1)
         self._fetches: dict[_Range, _Fetch] = {}
+        self._said: dict[str, object] = {}
+        self._said_at = -STATUS_S
 
     async def book(self, instrument: Instrument, levels: int | None = None) -> LiveBook:
         """Return the book as it is, with the best so many levels of each side.
@@ -138,9 +142,15 @@ class LiveRecording:
             return Recalled(epoch=found.epoch, sequence=found.sequence, messages=messages)
 
     async def status(self) -> dict[str, object]:
-        """Return how the recording is, as ``bridge.status`` tells it."""
-        epoch = self._publisher.recall("bridge.status", 0, most=0).epoch
-        return {"epoch": epoch, **self._recording.status()}
+        """Return how the recording is, as ``bridge.status`` tells it.
+
+        All who ask within `STATUS_S` get the same object, so that many who ask cost no more than one.
+        """
+        now = asyncio.get_running_loop().time()
+        if not 0 <= now - self._said_at < STATUS_S:
+            epoch = self._publisher.recall("bridge.status", 0, most=0).epoch
+            self._said, self._said_at = {"epoch": epoch, **self._recording.status()}, now
+        return self._said
 
     async def catch_up(
         self, instrument: Instrument, fetch: tuple[int, int] | None = None, *, limit_s: float

@@ -11,18 +11,18 @@ from contextlib import asynccontextmanager
 
 import zmq
 import zmq.asyncio
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from binance_proxy.adapters.zeromq.keepalive import keep_alive
 from binance_proxy.adapters.zeromq.publisher import PROTOCOL
-from binance_proxy.adapters.zeromq.rpc import Fault, Request, our_fault, read
+from binance_proxy.adapters.zeromq.rpc import Encoding, Fault, Request, our_fault, read
 from binance_proxy.adapters.zeromq.subscribers import Report, Subscribers
 from binance_proxy.application.ports import Live
 from binance_proxy.domain.errors import BridgeError
 
 log = logging.getLogger(__name__)
 
-LARGEST_FRAME = 65_536
+LARGEST_FRAME = 16_384
 """Bytes of a client's frame; who sends a larger one is cut off by ZeroMQ."""
 HANDSHAKE_MS = 3_000
 """A connection that has not said what it is in this time is closed."""
@@ -50,6 +50,9 @@ class Control:
         self._socket = socket
         self._live = live
         self._subscribers = subscribers
+        self._said: dict[str, object] | None = None
+        self._written: dict[Encoding, Raw] = {}
+        """The same, as it was written down for those who asked."""
 
     async def run(self) -> None:
         """Answer without end."""
@@ -82,7 +85,15 @@ class Control:
     async def _result(self, request: Request) -> object:
         if request.method == "bridge.status":
             request.parse(_Nothing)
-            return {"type": "status", "protocol": PROTOCOL, **await self._live.status()}
+            said = await self._live.status()
+            if said is not self._said:
+                self._said = said
+                self._written.clear()
+            encoding = request.encoding
+            if encoding not in self._written:
+                whole = {"type": "status", "protocol": PROTOCOL, **said}
+                self._written[encoding] = Raw(encoding.encode(whole))
+            return self._written[encoding]
         if request.method == "subscribers.report":
             self._subscribers.report(request.parse(Report))
             return {}

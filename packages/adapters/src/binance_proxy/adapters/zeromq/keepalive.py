@@ -6,13 +6,15 @@ A client's own heartbeat has to be answered, which ends the same way. What canno
 socket that never stops to read, one without a high water for what comes in.
 """
 
+from typing import Any
+
 import zmq
 
 IDLE_S, PROBE_S, PROBES = 15, 15, 3
 """A connection that was quiet for so long is asked, so often, so many times, until it counts as dead."""
 
 
-def keep_alive(socket: "zmq.Socket[bytes]") -> None:
+def keep_alive(socket: "zmq.Socket[Any]") -> None:
     """Have dead connections found within a minute, on a socket that is not bound yet."""
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, IDLE_S)

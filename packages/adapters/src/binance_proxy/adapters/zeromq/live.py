@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import zmq
@@ -105,6 +105,9 @@ class LiveSocket:
         self._socket = socket
         self._live = live
         self._tasks: set[asyncio.Task[None]] = set()
+        self._said: dict[str, object] | None = None
+        self._written = Raw()
+        """The status that was said last, and as it was written down."""
 
     async def run(self) -> None:
         """Answer without end."""
@@ -134,7 +137,7 @@ class LiveSocket:
 
     async def _answer(self, peer: bytes, question: _Question) -> None:
         try:
-            answer = _Answer(question.number, None, None, Raw(_encode(await self._result(question))))
+            answer = _Answer(question.number, None, None, await self._written_result(question))
         except BookStale as error:
             answer = _Answer(question.number, str(error), None)
         except LiveUnavailable as error:
@@ -143,6 +146,14 @@ class LiveSocket:
             log.exception("a question to the recording failed")
             answer = _Answer(question.number, None, f"the recording failed to answer: {type(error).__name__}")
         await self._say(peer, answer)
+
+    async def _written_result(self, question: _Question) -> Raw:
+        result = await self._result(question)
+        if not isinstance(question, _AskStatus):
+            return Raw(_encode(result))
+        if result is not self._said:
+            self._said, self._written = cast("dict[str, object]", result), Raw(_encode(result))
+        return self._written
 
     async def _result(self, question: _Question) -> object:
         if isinstance(question, _AskBook):
