@@ -10,8 +10,9 @@ import zmq
 import zmq.asyncio
 
 from binance_proxy.adapters.memory.publisher import MemoryPublisher
+from binance_proxy.adapters.zeromq import publisher as publisher_module
 from binance_proxy.adapters.zeromq.bodies import BodyOf
-from binance_proxy.adapters.zeromq.publisher import KEPT_BOOKS, KEPT_STATUS, open_publisher
+from binance_proxy.adapters.zeromq.publisher import KEPT_STATUS, open_publisher
 from binance_proxy.application.ports import PublisherRejected
 from contract.publisher import BODIES, PublisherContract, candle, quote, snapshot, trade
 from zeromq_wire import EPOCH, PATIENCE_S, ZmqWire, free_addresses, open_wire
@@ -151,21 +152,61 @@ async def test_no_body_is_made_of_what_nobody_asks_for(
     assert made == 3
 
 
-async def test_only_so_many_whole_books_are_kept_and_nothing_older(wire: ZmqWire) -> None:
-    for number in range(KEPT_BOOKS + 3):
-        wire.publisher.publish(snapshot(last_update_id=number))
+async def test_of_a_book_only_so_many_levels_are_kept_however_many_whole_books_that_is(
+    wire: ZmqWire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher_module, "KEPT_LEVELS", 60)
+    for number in range(30):
         wire.publisher.publish(quote(number))
-    kept = 2 * KEPT_BOOKS + 1
-    newest = 2 * (KEPT_BOOKS + 3)
-    assert wire.publisher.recall(ORDERBOOK, newest - kept - 1).messages is None
+        wire.publisher.publish(snapshot(last_update_id=number))
+    levels = [len(one.bids) + len(one.asks) for one in (quote(), snapshot())]
+    newest = wire.publisher.recall(ORDERBOOK, 0).sequence
+    kept = 2 * (60 // sum(levels))
+    assert wire.publisher.recall(ORDERBOOK, newest - kept - 2).messages is None
     messages = wire.publisher.recall(ORDERBOOK, newest - kept).messages
     assert [body["sequence"] for body in messages] == list(range(newest - kept + 1, newest + 1))
-    assert [body["type"] for body in messages[:3]] == ["quote", "snapshot", "quote"]
-    for number in range(3 * wire.kept):  # the books have left by themselves
-        wire.publisher.publish(quote(number))
-    wire.publisher.publish(snapshot())
+    for number in range(3 * wire.kept):  # the number of messages is a bound too
+        wire.publisher.publish(quote(number, bids=(), asks=()))
     newest = wire.publisher.recall(ORDERBOOK, 0).sequence
     assert len(wire.publisher.recall(ORDERBOOK, newest - wire.kept).messages) == wire.kept
+    assert wire.publisher.recall(ORDERBOOK, newest - wire.kept - 1).messages is None
+
+
+async def test_thirty_whole_books_do_not_push_out_what_was_before(wire: ZmqWire) -> None:
+    for number in range(15):
+        wire.publisher.publish(quote(number))
+    for number in range(30):
+        wire.publisher.publish(snapshot(last_update_id=number))
+    assert len(wire.publisher.recall(ORDERBOOK, 0).messages) == 45
+
+
+async def test_one_who_subscribes_without_end_does_not_hold_up_the_loop(wire: ZmqWire) -> None:
+    keen = await wire.listen(TRADES)
+    context = zmq.asyncio.Context()
+    busy = context.socket(zmq.XSUB)
+    busy.setsockopt(zmq.SNDHWM, 0)
+    busy.connect(wire.addresses["json"])
+    for number in range(3 * publisher_module.MOST_PREFIXES // 2):
+        await busy.send(b"\x01topic %d" % number)
+    endpoint = wire.publisher._endpoints[0]
+    taken = []
+    hear = endpoint.hear
+
+    def counted() -> list[bytes]:
+        taken.append(len(new := hear()))
+        return new
+
+    endpoint.hear = counted
+    await wire.until(lambda: endpoint.is_full)
+    assert max(taken) <= publisher_module.HEARD_AT_ONCE
+    assert len(endpoint.prefixes) <= publisher_module.MOST_PREFIXES
+    assert "" in wire.publisher.newcomers()
+    wire.publisher.publish(trade())
+    assert len(await keen.receive(1)) == 1
+    made = wire.made
+    wire.publisher.publish(quote())  # somebody may want it: not every prefix is known any more
+    assert wire.made == made + 1
+    context.destroy(linger=0)
 
 
 async def test_what_the_bridge_says_of_itself_is_kept_for_a_short_while_only() -> None:
@@ -226,7 +267,7 @@ async def test_a_listener_that_talks_nonsense_harms_nobody(wire: ZmqWire) -> Non
         b"\x00never",
         b"\x02x",
         b"\x01\xff\xfe",
-        b"\x01" + b"x" * 100_000,
+        b"\x01" + b"x" * 1_000,
         b"hello",
     ):
         await rude.send(nonsense)
@@ -234,6 +275,11 @@ async def test_a_listener_that_talks_nonsense_harms_nobody(wire: ZmqWire) -> Non
     wire.publisher.publish(trade())
     assert len(await keen.receive(1)) == 1
     assert any("\ufffd" in prefix for prefix in wire.publisher.newcomers())
+    talking = context.socket(zmq.XSUB)
+    talking.connect(wire.addresses["json"])
+    await talking.send(b"\x01" + b"x" * 100_000)  # whose connection is ended
+    wire.publisher.publish(trade(2))
+    assert len(await keen.receive(1)) == 1
     context.destroy(linger=0)
 
 

@@ -529,6 +529,23 @@ async def test_a_newcomer_gets_the_book_at_once() -> None:
     await end(bench, running)
 
 
+async def test_newcomers_one_after_the_other_get_one_book_a_second_together() -> None:
+    bench, running = await live()
+    topic = f"{bench.recording.instruments[0].name}.orderbook"
+    first = bench.publisher.listen(topic)
+    await pass_time(bench)
+    await pass_time(bench)
+    assert [body["type"] for _, body in first].count("snapshot") == 1, "the first one at once"
+    for _ in range(25):
+        last = bench.publisher.listen(topic)
+        await pass_time(bench)
+    for _ in range(6):
+        await pass_time(bench)
+    assert 1 + 5 <= [body["type"] for _, body in first].count("snapshot") <= 1 + 7
+    assert [body["type"] for _, body in last].count("snapshot") >= 1, "the last one too"
+    await end(bench, running)
+
+
 async def test_a_newcomer_to_something_else_gets_no_book() -> None:
     bench, running = await live()
     before = len(bench.messages)

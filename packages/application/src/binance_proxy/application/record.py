@@ -7,7 +7,7 @@ that a slow store does not slow publishing.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import TypeVar
 
@@ -335,22 +335,47 @@ class Recording:
                 self._tracks[instrument].disconnect(event.ts_recv, event.reason)
 
     async def _keep_house(self) -> None:
-        """Give newcomers the books and gaps at once, and tell everybody once a second how things are."""
+        """Give newcomers the books and gaps at once, and tell everybody once a second how things are.
+
+        Of each instrument at most once a second: many who come after each other share what is published,
+        which everybody gets who listens already, and which takes the place of older messages in the ring.
+        """
         ticks = 0
+        books, gaps = Turns(SECOND_NS // HOUSEKEEPING_NS), Turns(SECOND_NS // HOUSEKEEPING_NS)
         while True:
             with suppress(TimeoutError):  # a clock that is set back must not stop the house for as long
                 async with asyncio.timeout(LONGEST_PAUSE_S):
                     await self._clock.sleep_until(self._clock.now() + HOUSEKEEPING_NS)
             new = self._publisher.newcomers()
             for track in self._tracks.values():
-                topic = f"{track.instrument.name}.orderbook"
-                if any(topic.startswith(prefix) for prefix in new):
+                name = track.instrument.name
+                if books.has_turn(ticks, f"{name}.orderbook", new):
                     track.publish_book()
-                if any(f"{track.instrument.name}.gaps".startswith(prefix) for prefix in new):
+                if gaps.has_turn(ticks, f"{name}.gaps", new):
                     track.publish_gaps()
             ticks += 1
             if ticks * HOUSEKEEPING_NS % SECOND_NS == 0:
                 self._tell_status()
+
+
+class Turns:
+    """Whose turn it is to be published for newcomers: at once, and then after a pause."""
+
+    def __init__(self, pause: int) -> None:
+        """Take the least number of ticks between two turns of one topic."""
+        self._pause = pause
+        self._last: dict[str, int] = {}
+        self._wanted: set[str] = set()
+
+    def has_turn(self, tick: int, topic: str, new: Iterable[str]) -> bool:
+        """Say whether a topic is to be published now, if these prefixes are newly subscribed to."""
+        if any(topic.startswith(prefix) for prefix in new):
+            self._wanted.add(topic)
+        if topic not in self._wanted or tick - self._last.get(topic, -self._pause) < self._pause:
+            return False
+        self._wanted.discard(topic)
+        self._last[topic] = tick
+        return True
 
 
 async def _nothing() -> None:

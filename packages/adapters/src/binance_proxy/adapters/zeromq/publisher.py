@@ -39,8 +39,16 @@ LISTEN_S = 0.02
 """How often new subscriptions are looked at."""
 KEPT_STATUS = 100
 """Messages about the bridge itself that are kept of each topic; they are large, and soon out of date."""
-KEPT_BOOKS = 20
-"""Whole books that are kept of each topic, and nothing older: one of Binance takes up about a megabyte."""
+KEPT_LEVELS = 200_000
+"""Levels that are kept of each topic of a book, in updates and whole books: about 20 MB."""
+HEARD_AT_ONCE = 300
+"""Subscriptions to an endpoint that are taken in at one look."""
+MOST_PREFIXES = 10_000
+"""Different prefixes that are counted at an endpoint."""
+MOST_NEW = 200
+"""Of more prefixes that are new at one time it is only said that somebody wants everything."""
+LONGEST_PREFIX = 1_024
+"""Bytes of a subscription; who sends a longer one is cut off by ZeroMQ."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -53,11 +61,15 @@ class Endpoint:
     encode: Callable[[object], bytes]
     levels: Callable[[bytes], Raw]
     prefixes: set[bytes] = field(default_factory=set)
+    has_changed: bool = False
+    """Whether other prefixes are subscribed to than before the last `hear`."""
+    is_full: bool = False
+    """More prefixes were subscribed to than are counted. From then on each topic counts as wanted."""
     waiting: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     def wants(self, topic: bytes) -> bool:
         """Return true if anyone is subscribed to the topic."""
-        return any(topic.startswith(prefix) for prefix in self.prefixes)
+        return self.is_full or any(topic[:size] in self.prefixes for size in range(len(topic) + 1))
 
     def send(self, topic: bytes, body: object) -> None:
         """Encode a message; it goes out with the next `flush`."""
@@ -72,45 +84,69 @@ class Endpoint:
         self.waiting.clear()
 
     def hear(self) -> list[bytes]:
-        """Take in what subscribers said since the last time; return the prefixes that were subscribed to."""
+        """Take in what subscribers said since the last time; return the prefixes that were subscribed to.
+
+        Of what one says who never stops, only so much is taken in at once: the ticks have to go on.
+        """
         new: list[bytes] = []
-        while True:
+        before, was_full = len(self.prefixes), self.is_full
+        self.has_changed = False
+        for _ in range(HEARD_AT_ONCE):
             try:
                 message = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return new
+                break
             prefix = message[1:]
             if message[:1] == b"\x01":
-                self.prefixes.add(prefix)
+                self._add(prefix)
                 new.append(prefix)
-            elif message[:1] == b"\x00":
+            elif message[:1] == b"\x00" and prefix in self.prefixes:
                 self.prefixes.discard(prefix)
+                self.has_changed = True
+        self.has_changed |= len(self.prefixes) != before or self.is_full != was_full
+        return new
+
+    def _add(self, prefix: bytes) -> None:
+        if prefix not in self.prefixes:
+            if len(self.prefixes) < MOST_PREFIXES:
+                self.prefixes.add(prefix)
+                self.has_changed = True
+            else:
+                self.is_full = True
 
 
 class Topic:
     """One topic: its name, its count of messages, the newest of them, and where somebody listens."""
 
-    __slots__ = ("_books", "listeners", "name", "recent", "sequence")
+    __slots__ = ("_levels", "listeners", "name", "recent", "sequence")
 
     def __init__(self, name: str, endpoints: Sequence[Endpoint], kept: int) -> None:
         self.name = name.encode()
         self.sequence = 0
         self.recent: deque[PublishedEvent | dict[str, object]] = deque(maxlen=kept)
         """What was published last, as it was given: a body is made only if somebody asks for it again."""
-        self._books: deque[int] = deque()
+        self._levels = 0
         self.hear(endpoints)
 
     def hear(self, endpoints: Sequence[Endpoint]) -> None:
         """Find out anew who listens."""
         self.listeners = [endpoint for endpoint in endpoints if endpoint.wants(self.name)]
 
-    def spare_books(self) -> None:
-        """Learn that the newest message is a whole book; let go of the oldest, and of what is before it."""
-        self._books.append(self.sequence)
-        if len(self._books) > KEPT_BOOKS:
-            last = self._books.popleft()
-            while self.recent and self.sequence - len(self.recent) < last:
-                self.recent.popleft()
+    def keep(self, event: QuoteTick | BookSnapshot | StaleBook) -> None:
+        """Keep what was published of a book; let go of the oldest if it is too many levels altogether."""
+        recent = self.recent
+        if not recent.maxlen:
+            return
+        if len(recent) == recent.maxlen:
+            self._levels -= _levels_of(recent.popleft())
+        recent.append(event)
+        self._levels += _levels_of(event)
+        while self._levels > KEPT_LEVELS and len(recent) > 1:
+            self._levels -= _levels_of(recent.popleft())
+
+
+def _levels_of(said: object) -> int:
+    return len(said.bids) + len(said.asks) if isinstance(said, QuoteTick | BookSnapshot) else 0
 
 
 class Outlet:
@@ -167,9 +203,10 @@ class ZmqPublisher:
             self._outlets[event.instrument] = outlet
         topic = outlet.topic_of(event)
         topic.sequence += 1
-        topic.recent.append(event)
-        if type(event) is BookSnapshot:
-            topic.spare_books()
+        if isinstance(event, _OF_THE_BOOK):
+            topic.keep(event)
+        else:
+            topic.recent.append(event)
         for endpoint in topic.listeners:
             endpoint.send(topic.name, outlet.body(event, topic.sequence, endpoint.levels))
         if topic.listeners:
@@ -211,12 +248,13 @@ class ZmqPublisher:
 
     def hear(self) -> None:
         """Take in new subscriptions, and welcome those who asked to be."""
-        before = [set(endpoint.prefixes) for endpoint in self._endpoints]
         heard = [prefix for endpoint in self._endpoints for prefix in endpoint.hear()]
-        if before != [endpoint.prefixes for endpoint in self._endpoints]:
+        if any(endpoint.has_changed for endpoint in self._endpoints):
             for topic in self._topics.values():
                 topic.hear(self._endpoints)
         self._newcomers.update(prefix.decode(errors="replace") for prefix in heard)
+        if len(self._newcomers) > MOST_NEW:
+            self._newcomers = {""}
         if any(WELCOME.encode().startswith(prefix) for prefix in heard):
             self._send_own(WELCOME, {"type": "welcome", "epoch": self._epoch, "protocol": PROTOCOL})
 
@@ -296,6 +334,7 @@ def _bind(
     socket = context.socket(zmq.XPUB)
     socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # each subscriber is heard, not only the first to a topic
     socket.setsockopt(zmq.SNDHWM, high_water)
+    socket.setsockopt(zmq.MAXMSGSIZE, LONGEST_PREFIX)
     # Subscriptions go into a tree of ZeroMQ's at once, so what comes in is bounded by no high water anyway.
     # With one, ZeroMQ could stop to read, and then a reset connection might end the process: `keepalive`.
     socket.setsockopt(zmq.RCVHWM, 0)

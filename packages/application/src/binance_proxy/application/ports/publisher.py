@@ -50,7 +50,7 @@ class Publisher(Protocol):
         ...
 
     def newcomers(self) -> frozenset[str]:
-        """Return the topic prefixes that were subscribed to since the last call."""
+        """Return the topic prefixes that were subscribed to since the last call; for very many, `""`."""
         ...
 
     def recall(self, topic: str, after: int, most: int | None = None) -> Recalled:
