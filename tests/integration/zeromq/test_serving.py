@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import msgspec
 import pytest
 import zmq
 
-from binance_proxy.adapters.zeromq.serving import ServeRejected, open_serving
+from binance_proxy.adapters.zeromq.serving import LONGEST_PATH, ServeRejected, open_serving, private_folder
 from binance_proxy.adapters.zeromq.settings import ServeSettings
 from binance_proxy.adapters.zeromq.worker import open_worker
 from zeromq_crew import (
@@ -483,3 +484,36 @@ async def test_a_crew_that_cannot_start_is_tried_again(caplog):
     ):
         await eventually(lambda: len(caplog.records) >= 3)
     assert "status 3" in caplog.text
+
+
+def test_the_folder_of_a_bridge_that_was_killed_is_removed_at_the_next_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    program = (
+        "import os, signal; from binance_proxy.adapters.zeromq.serving import private_folder;"
+        "print(private_folder(), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    left = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True).stdout
+    left = Path(left.strip())
+    (left / "live").touch()
+    others = tmp_path / "bridge-sockets-mine", tmp_path / f"bridge-sockets-{os.getppid()}-abc"
+    for other in others:
+        other.mkdir()
+    linked = tmp_path / left.name.replace("-sockets-", "-sockets-0")
+    linked.symlink_to(others[0])
+    mine = private_folder()
+    assert not left.exists()
+    assert Path(mine).stat().st_mode & 0o777 == 0o700
+    assert all(one.exists() for one in (*others, linked))
+    second = private_folder()
+    assert Path(mine).exists()
+    assert mine != second
+
+
+def test_a_folder_for_sockets_has_a_path_that_is_short_enough(tmp_path, monkeypatch):
+    far = tmp_path / ("x" * 90)
+    far.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(far))
+    folder = private_folder()
+    assert len(folder) < LONGEST_PATH - len("/workers")
+    Path(folder).rmdir()

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_PATH = 100
 """Bytes of the path of a Unix socket that every system takes."""
+FOLDER = "bridge-sockets-"
+"""How the name of a folder begins in which sockets are."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 """Before a crew that has died is started again; twice as long each time, until one has reported."""
 
@@ -35,12 +37,36 @@ class ServeRejected(BridgeError):
 
 
 def private_folder() -> str:
-    """Make a folder that only we can enter, with a path that is short enough for sockets in it."""
-    folder = tempfile.mkdtemp(prefix="bridge-")
-    if len(os.fsencode(folder)) + len("/workers") > LONGEST_PATH:
-        Path(folder).rmdir()
-        folder = tempfile.mkdtemp(prefix="bridge-", dir="/tmp")
-    return folder
+    """Make a folder that only we can enter, with a path that is short enough for sockets in it.
+
+    Our process is in its name, so that those are removed here whose process was killed.
+    """
+    prefix = f"{FOLDER}{os.getpid()}-"
+    for above in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a private folder there
+        if len(os.fsencode(above)) + len(f"/{prefix}12345678/workers") <= LONGEST_PATH:
+            break
+    remove_left_folders(Path(above))
+    return tempfile.mkdtemp(prefix=prefix, dir=above)
+
+
+def remove_left_folders(above: Path) -> None:
+    """Remove the folders of our own user whose process is no more; one that cannot be removed stays."""
+    for folder in above.glob(f"{FOLDER}*-*"):
+        pid = folder.name.removeprefix(FOLDER).partition("-")[0]
+        with contextlib.suppress(OSError):
+            is_ours = not folder.is_symlink() and folder.is_dir() and folder.stat().st_uid == os.getuid()
+            if is_ours and pid.isdecimal() and not _is_alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # it is there, and not ours to signal; or no process can have that number
+    return True
 
 
 def try_address(address: str) -> None:
