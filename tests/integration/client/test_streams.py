@@ -257,6 +257,66 @@ async def test_a_link_that_is_dead_and_looks_alive_is_replaced(place: Place, spe
         collecting.cancel()
 
 
+async def test_a_last_message_that_was_lost_comes_although_nothing_follows_it(
+    place: Place, speaking: None
+) -> None:
+    came: list[Trade | Missed] = []
+    async with place.run("e1") as venue, place.bridge() as bridge:
+        venue.publish(snapshot())
+        collecting = asyncio.create_task(collect(bridge.trades("ETH/USDT"), came))
+        book = await bridge.book("ETH/USDT")
+        await until(live(bridge))
+        venue.publish(trade(1))
+        await until(lambda: len(came) == 1)
+        venue.dropped = 1.0
+        venue.publish(trade(2))
+        venue.publish(quote(10))
+        await until(lambda: len(came) == 2 and book.in_step and book.last_update_id == 12)
+        assert [one.trade_id for one in came] == [1, 2]
+        asked = len(place.front.asked)
+        await asyncio.sleep(4.0)
+        assert len(place.front.asked) <= asked + 2  # it asks now and then
+        collecting.cancel()
+
+
+async def test_a_book_that_nobody_reads_any_more_is_left(place: Place, speaking: None) -> None:
+    async with place.run("e1") as venue, place.bridge() as bridge:
+        venue.publish(snapshot())
+        async with aclosing(bridge.books("ETH/USDT")) as one, aclosing(bridge.books("ETH/USDT")) as other:
+            book = await asyncio.wait_for(anext(one), DEADLINE_S)
+            assert await asyncio.wait_for(anext(other), DEADLINE_S) is book
+            await one.aclose()
+            assert len(bridge._wire.followers()) == 1
+        assert not bridge._wire.followers()
+        assert not book.in_step
+        kept = await bridge.book("ETH/USDT")
+        async with aclosing(bridge.books("ETH/USDT")) as books:
+            await asyncio.wait_for(anext(books), DEADLINE_S)
+        assert kept.in_step
+
+
+async def test_each_state_of_a_book_is_given_once(place: Place, speaking: None) -> None:
+    ids: list[int] = []
+    async with place.run("e1") as venue, place.bridge() as bridge:
+        venue.publish(snapshot())
+
+        async def read() -> None:
+            async with aclosing(bridge.books("ETH/USDT")) as books:
+                async for book in books:
+                    if book.in_step:
+                        ids.append(book.last_update_id)  # noqa: PERF401  for those who look on
+
+        reading = asyncio.create_task(read())
+        await until(lambda: bool(ids))
+        for _ in range(3):  # for others who came
+            venue.publish(venue.books[f"{ETH.name}.orderbook"].snapshot())
+            await asyncio.sleep(0.1)
+        venue.publish(quote(10))
+        await until(lambda: 12 in ids)
+        assert ids == [ids[0], 12]
+        reading.cancel()
+
+
 async def test_a_program_that_blocked_its_loop_is_told_that_the_book_may_be_old(
     place: Place, speaking: None
 ) -> None:

@@ -90,6 +90,11 @@ class OrderBook:
         return self._reason
 
     @property
+    def state(self) -> tuple[int, str | None]:
+        """The update id that it has reached, and why it is not in step: two equal ones are of one book."""
+        return self._last_update_id, self._reason
+
+    @property
     def last_update_id(self) -> int:
         """Every change up to and including this id is in the book. Raises `BookStale`."""
         self._refuse_stale()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket as system_socket
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
@@ -34,8 +35,9 @@ from binance_proxy.client.wire import Followed, Traffic, Wire, open_wire
 
 LONGEST_NAME = 100
 """Characters of what the bridge calls us."""
-MOST_REPORTED = 100
-"""Topics of which the bridge is told how far we are."""
+MOST_REPORTED, LONGEST_TOPIC, LARGEST_REPORT = 100, 200, 12_000
+"""Topics of which the bridge is told how far we are, their characters, and about the bytes of all of it. The
+bridge refuses a report with more, and cuts off who sends a much larger one."""
 TURN = 256
 """Events that are handed on before other tasks get a turn."""
 
@@ -93,6 +95,8 @@ class Bridge(Methods):
         self._stack = AsyncExitStack()
         self._opened: tuple[Wire | None, Requests | None, Requests | None] | None = None
         self._books: dict[str, Followed[BookFollower]] = {}
+        self._readers: Counter[str] = Counter()
+        """By topic, how many read a book; who was given one to keep reads it until the end."""
 
     async def __aenter__(self) -> "Bridge":
         """Connect, and wait until the bridge has said how it is, if it is to be followed.
@@ -222,6 +226,7 @@ class Bridge(Methods):
         """
         followed = await self._book(symbol, venue, market)
         book = followed.follower.book
+        self._readers[followed.follower.topic] += 1
         try:
             async with asyncio.timeout(self._timeout_s):
                 while not book.in_step:
@@ -237,18 +242,39 @@ class Bridge(Methods):
         """Yield the live book of a pair, the same object each time, whenever it has changed.
 
         Also when it falls out of step: then ``book.in_step`` is false, and reading prices raises `BookStale`.
-        Nothing queues up: who is slow gets the newest book, and not each update of it.
+        Nothing queues up: who is slow gets the newest book, and not each update of it. The book is kept up to
+        date as long as this is open, and out of step once nobody reads it any more. Read it under
+        `contextlib.aclosing`.
         """
         followed = await self._book(symbol, venue, market)
-        seen, wire = -1, self._wire
-        while not wire.is_closed:
-            followed.wake.clear()
-            if followed.follower.changes == seen:
-                await followed.wake.wait()
-                continue
-            seen = followed.follower.changes
-            yield followed.follower.book
-            await asyncio.sleep(0)
+        follower, wire = followed.follower, self._wire
+        book, changed = follower.book, asyncio.Event()
+        seen: object = None
+        self._readers[follower.topic] += 1
+        followed.wakes.append(changed)
+        try:
+            while not wire.is_closed:
+                changed.clear()
+                state = follower.epoch, book.state
+                if state == seen:
+                    await changed.wait()
+                    continue
+                seen = state
+                yield book
+                await asyncio.sleep(0)
+        finally:
+            followed.wakes.remove(changed)
+            self._leave_book(followed)
+
+    def _leave_book(self, followed: Followed[BookFollower]) -> None:
+        """Follow a book no more if this was its last reader."""
+        follower = followed.follower
+        name = follower.topic.removesuffix(".orderbook")
+        self._readers[follower.topic] -= 1
+        if not self._readers[follower.topic] and self._books.get(name) is followed:
+            del self._books[name]
+            self._wire.leave(followed)
+            follower.doubt("nobody follows it any more")
 
     async def _book(self, symbol: str, venue: str | None, market: str | None) -> Followed[BookFollower]:
         name = await self._name_of(symbol, venue, market)
@@ -411,9 +437,22 @@ class Bridge(Methods):
                 return
             followers = self._wire.followers()
             places = {one.topic: place for one in followers if (place := position(one)) is not None}
-            topics = dict(list(places.items())[:MOST_REPORTED])
+            topics = _reported(places)
             missed = sum(one.lost for one in followers)
             control.tell("subscribers.report", {"client": self.name, "topics": topics, "missed": missed})
+
+
+def _reported(places: Mapping[str, Any]) -> dict[str, Any]:
+    """Return as many of the places as a report may have."""
+    found: dict[str, Any] = {}
+    left = LARGEST_REPORT
+    for topic, place in places.items():
+        left -= len(topic.encode()) + len(place["epoch"].encode()) + 40
+        if left < 0 or len(found) == MOST_REPORTED:
+            break
+        if len(topic) <= LONGEST_TOPIC:
+            found[topic] = place
+    return found
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

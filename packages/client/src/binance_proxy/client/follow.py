@@ -107,6 +107,15 @@ class Follower:
         """Learn that something may be missed: the link broke, or nothing is heard. `joined` ends it."""
         self._is_live = False
 
+    def is_at(self, epoch: str, sequence: int) -> None:
+        """Learn where the topic is by now: what should have come by itself and has not is asked for."""
+        lost = sequence - self.sequence
+        if lost > 0 and epoch == self.epoch and self._is_live and self._asked is None and not self._is_held():
+            self.lost += lost
+            self.holes += 1
+            self._missed(f"missed {lost} messages")
+            self._recall()
+
     def feed(self, body: bytes) -> None:
         """Take the body of a message of this very topic."""
         try:

@@ -62,6 +62,11 @@ class EventFollower(Follower):
             self._is_behind = False
             self._recall()
 
+    def is_at(self, epoch: str, sequence: int) -> None:
+        """Learn where the topic is by now, unless that was put off until there is room."""
+        if not self._is_behind:
+            super().is_at(epoch, sequence)
+
     def _take(self, message: OfTopic) -> None:
         if len(self._events) >= self._queue and self.epoch is not None and not self._is_behind:
             self._is_behind = True

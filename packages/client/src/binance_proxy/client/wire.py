@@ -12,6 +12,7 @@ import zmq.asyncio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from binance_proxy.client.answers import Recalled
 from binance_proxy.client.errors import BridgeAway, RequestFailed
 from binance_proxy.client.follow import Ask, Failure, Follower, Resubscribe
 from binance_proxy.client.link import arrivals, watched
@@ -26,6 +27,11 @@ NEVER_UP_S = 2.0
 """Likewise, where nothing ever answered."""
 LOOK_S = 0.25
 """How often silence is looked for."""
+QUIET_S = 3.0
+"""Of a topic that nothing has come of for so long the bridge is asked where it is; of one topic at a time,
+one request in as many seconds. The last message before a pause may be lost, and no later one shows it."""
+LATE_S = 0.5
+"""So much later than such an answer a message may come that was published before."""
 
 AnyFollower = TypeVar("AnyFollower", bound=Follower)
 
@@ -36,6 +42,10 @@ class Followed(Generic[AnyFollower]):
 
     follower: AnyFollower
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    wakes: list[asyncio.Event] = field(default_factory=list)
+    """Further ones, of others who wait for the same."""
+    heard: float = 0.0
+    """When the last message came, or the bridge was last asked for one."""
 
 
 class Traffic(Struct, frozen=True, kw_only=True):
@@ -129,6 +139,8 @@ class Wire:
         """Send what a follower wants sent, and wake those who wait for it."""
         self.send(followed)
         followed.wake.set()
+        for wake in followed.wakes:
+            wake.set()
 
     def send(self, followed: Followed[AnyFollower]) -> None:
         """Send what a follower wants sent."""
@@ -152,6 +164,7 @@ class Wire:
         several = self._followed.get(topic, ())
         self._messages += bool(several)
         for followed in several:
+            followed.heard = self._heard
             followed.follower.feed(frames[1])
             self.pump(followed)
         if topic in {STATUS, WELCOME}:
@@ -241,6 +254,27 @@ class Wire:
                 self.down(reason)
                 self.connect_again()
 
+    async def watch_quiet(self) -> None:
+        """Find out whether a last message was lost, of topics on which nothing comes. For ever."""
+        while True:
+            await asyncio.sleep(QUIET_S)
+            requests, followed = self._requests, min(self._all(), key=lambda one: one.heard, default=None)
+            if requests is None or followed is None or not (self._is_up and requests.was_up):
+                continue
+            if self.silence() is not None or self._loop.time() - followed.heard < QUIET_S:
+                continue
+            followed.heard = self._loop.time()
+            try:
+                params = {"topic": followed.follower.topic, "epoch": "none", "sequence": 0}
+                answer = await requests.call("topics.since", params, timeout_s=REPAIR_S, again=False)
+                now = answer.read(Recalled)
+            except (RequestFailed, BridgeAway):
+                continue
+            await asyncio.sleep(LATE_S)
+            if followed in self._all():
+                followed.follower.is_at(now.epoch, now.sequence)
+                self.pump(followed)
+
     async def _ask(self, followed: Followed[AnyFollower], ask: Ask) -> None:
         if ask.pause_s:
             await asyncio.sleep(ask.pause_s)
@@ -271,7 +305,8 @@ class Wire:
         """Send nothing any more, and let all who wait know."""
         self.is_closed = True
         for followed in self._all():
-            followed.wake.set()
+            for wake in (followed.wake, *followed.wakes):
+                wake.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -305,7 +340,12 @@ async def open_wire(
         async with watched(socket, address, wire.up, wire.down) as wire.connect_again:
             tasks = [
                 asyncio.create_task(doing)
-                for doing in (arrivals(socket, wire.take), wire.welcome(), wire.watch_silence())
+                for doing in (
+                    arrivals(socket, wire.take),
+                    wire.welcome(),
+                    wire.watch_silence(),
+                    wire.watch_quiet(),
+                )
             ]
             try:
                 yield wire
