@@ -1,6 +1,6 @@
 """Answers over a store in memory, and a recording that does what a test tells it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -41,6 +41,8 @@ class HandLive:
         self.at_venue: list[StoredEvent] = []
         self.is_slow = self.is_away = False
         self.asked: list[tuple[str, Any]] = []
+        self.newest: Callable[[], int | None] = lambda: None
+        """When that happened which was recorded last, by the venue's clock."""
         self.told: dict[str, object] = {"type": "status", "epoch": "e1", "protocol": "1"}
 
     def _answer(self, what: str, how: Any = None) -> None:
@@ -68,19 +70,27 @@ class HandLive:
         return self.told
 
     async def catch_up(
-        self, instrument: Instrument, fetch: tuple[int, int] | None = None, *, limit_s: float
+        self,
+        instrument: Instrument,
+        fetch: tuple[int, int] | None = None,
+        *,
+        before: int | None = None,
+        limit_s: float,
     ) -> CaughtUp:
         self._answer("catch_up", (fetch, limit_s))
+        newest = self.newest()
         if self.is_slow:
-            return CaughtUp(stored=False, not_fetched="it takes too long" if fetch else None)
-        await self.store.append(self.waiting)
-        self.waiting = []
+            why = "it takes too long" if fetch else None
+            return CaughtUp(stored=False, newest=newest, not_fetched=why)
+        if any(before is None or one.ts_event < before for one in self.waiting):
+            await self.store.append(self.waiting)
+            self.waiting = []
         fetched = 0
         if fetch is not None:
             fetched = await self.store.append(
                 [one for one in self.at_venue if fetch[0] <= one.ts_event < fetch[1]]
             )
-        return CaughtUp(stored=True, fetched=fetched)
+        return CaughtUp(stored=True, newest=newest, fetched=fetched)
 
 
 class Asking:
@@ -98,6 +108,7 @@ class Asking:
         self.store, self.registry = store, registry
         self.live = HandLive(store)
         self.clock = clock or ManualClock(NOW, auto=False)
+        self.live.newest = self.clock.now
         self.cache = MemoryCache(cache_bytes, lambda: self.clock.now() / 1e9)
         self.answers = Answers(
             store=store,

@@ -28,6 +28,7 @@ from binance_proxy.application.ports import (
 )
 from binance_proxy.application.record import Recording
 from binance_proxy.domain.errors import BookStale
+from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Market, Stream
 from binance_proxy.domain.order_book import OrderBook
 from binance_proxy.domain.tick import BookSnapshot, Disconnect, MarketEvent, QuoteTick, Side, TradeTick
@@ -74,6 +75,20 @@ def quote(update_id: int, size: int | None = None) -> QuoteTick:
         last_update_id=update_id,
         bids=((1_000, 100 + update_id if size is None else size),),
         asks=(),
+    )
+
+
+def gap(start: int, number: int) -> Gap:
+    return Gap(
+        instrument=ETH,
+        ts_event=NOW + number * MS,
+        ts_recv=NOW + number * MS,
+        stream=Stream.TRADES,
+        first_id=start + 1,
+        last_id=number - 1,
+        start=NOW + start * MS,
+        end=NOW + number * MS,
+        state=GapState.OPEN,
     )
 
 
@@ -378,6 +393,52 @@ class LiveContract:
         asked.world.store.gate.set()
         assert (await waiting).stored
         assert len(await asked.world.kept()) == 1
+
+    @pytest.mark.parametrize("waits", [(trade(10),), (trade(20), trade(10)), (trade(30), gap(10, 30))])
+    async def test_only_what_happened_before_is_waited_for(
+        self, asked: Asked, waits: tuple[MarketEvent, ...]
+    ) -> None:
+        asked.world.store.gate.clear()
+        await asked.world.give(*(one for one in waits if not isinstance(one, Gap)), trade(9, SOL))
+        for one in waits:
+            if isinstance(one, Gap):
+                asked.world.recording.keeping.buffer.put(one)
+        oldest = min(NOW + 10 * MS, *(one.ts_event for one in waits))
+        for before, stored in ((NOW, True), (oldest, True), (oldest + 1, False), (None, False)):
+            found = await asked.live.catch_up(ETH, before=before, limit_s=0.05)
+            assert found.stored is stored, before
+
+    async def test_what_is_on_its_way_to_the_store_is_waited_for(self, asked: Asked) -> None:
+        asked.world.store.gate.clear()
+        await asked.world.give(trade(10))
+        waiting = asyncio.create_task(asked.live.catch_up(ETH, before=NOW + 11 * MS, limit_s=FOREVER_S))
+        await until(lambda: not len(asked.world.recording.keeping.buffer))
+        assert (await asked.live.catch_up(ETH, before=NOW + 10 * MS, limit_s=0.0)).stored
+        assert not waiting.done()
+        asked.world.store.gate.set()
+        assert (await waiting).stored
+        assert len(await asked.world.kept()) == 1
+
+    async def test_what_may_be_spooled_is_waited_for(self, asked: Asked) -> None:
+        asked.world.spool.now = SpoolDepth(waiting=1, is_away=True)
+        await asked.world.give(trade(10))
+        assert not (await asked.live.catch_up(ETH, before=NOW, limit_s=0.05)).stored  # of an earlier run
+        asked.world.spool.now = SpoolDepth()
+        assert (await asked.live.catch_up(ETH, before=NOW + 11 * MS, limit_s=FOREVER_S)).stored
+        asked.world.spool.now = SpoolDepth(waiting=1, is_away=True)
+        await asked.world.give(trade(11))
+        await until(lambda: not asked.world.recording.keeping.waiting)
+        for before, stored in ((NOW + 11 * MS, True), (NOW + 12 * MS, False)):
+            assert (await asked.live.catch_up(ETH, before=before, limit_s=0.05)).stored is stored
+
+    async def test_says_what_was_recorded_last(self, asked: Asked) -> None:
+        assert (await asked.live.catch_up(ETH, limit_s=FOREVER_S)).newest == 0
+        for event in (trade(5), snapshot(10), quote(11), trade(6)):  # clocks may be set back
+            await asked.world.give(event)
+            newest = (await asked.live.catch_up(ETH, before=NOW, limit_s=FOREVER_S)).newest
+            assert newest == (NOW + 5 * MS if isinstance(event, BookSnapshot) else event.ts_event)
+        other = Instrument(venue="simulated", market=Market.SPOT, symbol="ETH/USDT")
+        assert (await asked.live.catch_up(other, limit_s=FOREVER_S)).newest is None
 
     async def test_waits_no_longer_than_the_limit(self, asked: Asked) -> None:
         asked.world.store.gate.clear()

@@ -47,7 +47,12 @@ class Scripted:
         return {"number": len(self.asked)}
 
     async def catch_up(
-        self, instrument: Instrument, fetch: tuple[int, int] | None = None, *, limit_s: float
+        self,
+        instrument: Instrument,
+        fetch: tuple[int, int] | None = None,
+        *,
+        before: int | None = None,
+        limit_s: float,
     ) -> CaughtUp:
         await self._take("catch_up", instrument, fetch, limit_s)
         return CaughtUp(stored=True)

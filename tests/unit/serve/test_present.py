@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from asking import NOW, Asking, asking
+from binance_proxy.adapters.memory.clock import ManualClock
 from binance_proxy.application.ports import LiveUnavailable, StoreUnavailable
 from binance_proxy.application.serve.failures import AWAY, CODES, failure_of
 from binance_proxy.application.serve.sources import REMEMBERED, SLACK_NS, VERSION
@@ -55,14 +56,51 @@ async def test_an_answer_says_that_the_newest_may_be_missing(method, params, how
     assert found["stored"] is False
 
 
-async def test_what_was_said_to_be_stored_is_not_asked_for_again():
+PAST = {"symbol": "ETH/USDT", "start": MIDNIGHT, "end": MIDNIGHT + 60_000 * MS}
+
+
+@pytest.mark.parametrize("hours", [-24, 0, 24 * 365])
+async def test_nothing_that_waits_is_missing_whatever_time_it_is_here(hours):
+    asked = await asking([trade(1)], clock=ManualClock(NOW + hours * 3_600 * SECOND_NS, auto=False))
+    asked.live.newest = lambda: MIDNIGHT + 5 * MS
+    for number in (2, 3):
+        asked.live.waiting = [trade(number, number)]
+        found = await asked.ask("trades.list", fresh=True, **PAST)
+        assert (ids(found), found["stored"]) == ([*range(1, number + 1)], True)
+
+
+async def test_a_late_trade_that_waits_is_not_missing_in_the_past():
+    asked = await asking([trade(1), trade(3, 3)])
+    await asked.ask("trades.list", **PAST)
+    asked.live.waiting = [trade(2, 2)]
+    assert ids(await asked.ask("trades.list", **PAST | {"limit": 5})) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("newest", [0, PAST["end"], PAST["end"] + SLACK_NS - 1])
+async def test_what_the_recording_is_not_past_is_kept_for_a_moment_only(newest):
+    asked = await asking([trade(1)], clock=ManualClock(NOW + 3_600 * SECOND_NS * 24 * 365, auto=False))
+    asked.live.newest = lambda: newest
+    first = await asked.ask("trades.list", **PAST)
+    asked.clock.advance(SECOND_NS)
+    asked.live.waiting = [trade(2, 2)]
+    again = await asked.ask("trades.list", **PAST)
+    assert (ids(first), ids(again)) == ([1], [1, 2])
+
+
+async def test_what_is_not_recorded_any_more_is_past_by_our_clock():
     asked = await asking([trade(1)])
-    past = {"symbol": "ETH/USDT", "start": MIDNIGHT, "end": NOW - SLACK_NS}
-    await asked.ask("trades.list", **past)
-    await asked.ask("trades.list", **past, limit=5)
-    assert len(calls(asked)) == 1
-    await asked.ask("trades.list", symbol="ETH/USDT", start=MIDNIGHT, end=NOW - SLACK_NS + 1)
-    assert len(calls(asked)) == 2
+    asked.live.newest = lambda: None
+    first = await asked.ask("trades.list", **PAST)
+    asked.clock.advance(9 * SECOND_NS)
+    assert await asked.ask("trades.list", **PAST) == first
+
+
+async def test_the_average_of_the_last_seconds_has_what_the_venues_clock_has_reached():
+    asked = await asking([trade(1)])
+    ahead = trade(2, 3_600_000 + 700)
+    asked.live.waiting, asked.live.newest = [ahead], lambda: ahead.ts_event
+    for params in ({"window_s": 5}, {"start": NOW - SECOND_NS}):
+        assert (await asked.ask("stats.vwap", symbol="ETH/USDT", **params))["trades"] == 1
 
 
 async def test_what_was_not_stored_is_asked_for_until_it_is():

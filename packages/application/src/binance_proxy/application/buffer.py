@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from binance_proxy.application.ports import StoredEvent
+from binance_proxy.domain.gap import Gap
+from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick
 
 _WITH_LEVELS = (QuoteTick, BookSnapshot)
@@ -16,6 +18,37 @@ def weight(event: StoredEvent) -> int:
     if isinstance(event, _WITH_LEVELS):
         return 1 + len(event.bids) + len(event.asks)
     return 1
+
+
+def happened(event: StoredEvent) -> int:
+    """Return when an event happened, in ns: a gap, when it began."""
+    return min(event.ts_event, event.start) if type(event) is Gap else event.ts_event
+
+
+class Oldest:
+    """When the oldest event of each instrument happened, of a list that may still grow.
+
+    It is looked through only when somebody asks, each event once: putting it in shall cost nothing.
+    """
+
+    __slots__ = ("_events", "_looked", "_oldest")
+
+    def __init__(self, events: Sequence[StoredEvent]) -> None:
+        """Take the list, which only grows."""
+        self._events = events
+        self._looked = 0
+        self._oldest: dict[int, tuple[Instrument, int]] = {}  # by the identity of what is held here
+
+    def of(self, name: str) -> int | None:
+        """Return when the oldest event of an instrument happened, in ns; `None` if there is none of it."""
+        for at in range(self._looked, len(self._events)):
+            event = self._events[at]
+            ts = happened(event)
+            one, found = event.instrument, self._oldest.get(id(event.instrument))
+            if found is None or ts < found[1]:
+                self._oldest[id(one)] = one, ts
+        self._looked = len(self._events)
+        return min((ts for one, ts in self._oldest.values() if one.name == name), default=None)
 
 
 class StoreBuffer:
@@ -46,8 +79,9 @@ class StoreBuffer:
         self._limit = limit
         self._piece_limit = min(piece or batch, batch)
         self._now = now
-        self._pieces: deque[tuple[int, int, list[StoredEvent]]] = deque()
+        self._pieces: deque[tuple[int, int, list[StoredEvent], Oldest]] = deque()
         self._piece: list[StoredEvent] = []
+        self._piece_oldest = Oldest(self._piece)
         self._piece_weight = self._piece_since = 0
         self._events = 0
         self._weight = 0
@@ -98,12 +132,21 @@ class StoreBuffer:
         self._weight += heavy
         self._events += 1
         if self._piece_weight >= self._piece_limit:
-            self._pieces.append((self._piece_weight, self._piece_since, self._piece))
-            self._piece, self._piece_weight = [], 0
+            self._pieces.append((self._piece_weight, self._piece_since, self._piece, self._piece_oldest))
+            self._new_piece()
             if self._weight >= self.batch:
                 self._ready.set()
         if self._events == 1:
             self._filled.set()
+
+    def _new_piece(self) -> None:
+        self._piece, self._piece_weight = [], 0
+        self._piece_oldest = Oldest(self._piece)
+
+    def waits(self, name: str, before: int) -> bool:
+        """Say whether an event of an instrument waits that happened before a time."""
+        parts = [self._piece_oldest, *(oldest for *_, oldest in self._pieces)]
+        return any(ts is not None and ts < before for ts in (one.of(name) for one in parts))
 
     def release(self) -> None:
         """Let a taker that waits for its batch to fill have at once what is there."""
@@ -142,13 +185,13 @@ class StoreBuffer:
         taken, since = 0, self.oldest or 0
         batch: list[StoredEvent] = []
         while self._pieces and (not batch or taken + self._pieces[0][0] <= self.batch):
-            heavy, _, piece = self._pieces.popleft()
+            heavy, _, piece, _ = self._pieces.popleft()
             taken += heavy
             batch += piece
         if not self._pieces and (not batch or taken + self._piece_weight <= self.batch):
             taken += self._piece_weight
             batch += self._piece
-            self._piece, self._piece_weight = [], 0
+            self._new_piece()
         self.taken = (taken, since)
         self._weight -= taken
         self._events -= len(batch)

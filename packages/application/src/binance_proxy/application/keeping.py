@@ -5,9 +5,10 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from binance_proxy.application.batch_size import BatchSize
-from binance_proxy.application.buffer import StoreBuffer
+from binance_proxy.application.buffer import Oldest, StoreBuffer, happened
 from binance_proxy.application.dropped import Dropped, DroppedRange
 from binance_proxy.application.ports import (
     EventsRejected,
@@ -30,7 +31,18 @@ LONGEST_PAUSE_S = 10.0
 GLANCE_S = 0.02
 STORED_GLANCE_S = 0.005
 """How often those look who wait for the store: some of them have a client that waits."""
+MOST_LOOKED_AT = 20_000
+"""Events that are looked through for one who asks; of more it is not told apart what waits."""
 EMPTY = SpoolDepth()
+
+
+class _InFlight(NamedTuple):
+    """A batch on its way."""
+
+    events: int
+    since: int
+    """When its oldest event was put into the buffer, in ns."""
+    oldest: Oldest
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,8 @@ class Keeping:
         """Where the recording puts its events."""
         self._dropped = Dropped()
         self._taken = 0  # events that a writer has taken so far
-        self._in_flight: dict[int, tuple[int, int]] = {}  # by the events taken before: how many, since when
+        self._in_flight: dict[int, _InFlight] = {}  # by the events taken before
+        self._spooled_from: int | None = 0  # when the oldest happened that may be in the spool, in ns
         self._telling: set[int] = set()  # those in flight that tell of a hole, by the events taken before
         self._failing: set[int] = set()  # batches that nobody takes, by the events taken before
         self._kept = self._new = 0  # events that the store, or its spool, has accepted
@@ -110,12 +123,12 @@ class Keeping:
     @property
     def waiting(self) -> int:
         """Events that wait in memory."""
-        return len(self.buffer) + sum(events for events, _ in self._in_flight.values())
+        return len(self.buffer) + sum(one.events for one in self._in_flight.values())
 
     @property
     def oldest_s(self) -> float:
         """How long the oldest event has waited that is not in the store, in seconds."""
-        since = [since for _, since in self._in_flight.values()]
+        since = [one.since for one in self._in_flight.values()]
         since += [ts for ts in (self.buffer.oldest, self._depth().oldest) if ts is not None]
         return max(0, self._now() - min(since)) / SECOND_NS if since else 0.0
 
@@ -156,7 +169,7 @@ class Keeping:
             heavy, since = self.buffer.taken
             before = self._taken
             self._taken += len(batch)
-            self._in_flight[before] = (len(batch), since)
+            self._in_flight[before] = _InFlight(len(batch), since, Oldest(batch))
             if any(isinstance(event, Gap) and event.state is not GapState.REPAIRED for event in batch):
                 self._telling.add(before)
             if not await self._may_follow(before, batch):
@@ -169,11 +182,30 @@ class Keeping:
             if new is None:
                 self._gave_up = True
                 return
+            self._look_at_spool(batch)
             del self._in_flight[before]
             self._telling.discard(before)
             self._new += new
             self._kept += len(batch)
             self._count()
+
+    def waits(self, name: str, before: int | None = None) -> bool:
+        """Say whether something of an instrument that happened before a time may not be in the store yet."""
+        self._look_at_spool()
+        if before is None or self.waiting > MOST_LOOKED_AT:
+            return True
+        if self._spooled_from is not None and self._spooled_from < before:
+            return True
+        found = (one.oldest.of(name) for one in self._in_flight.values())
+        return any(ts is not None and ts < before for ts in found) or self.buffer.waits(name, before)
+
+    def _look_at_spool(self, taken: Sequence[StoredEvent] = ()) -> None:
+        """Remember from when on what is in the spool may be, which has taken these, perhaps."""
+        if not self._depth().waiting:
+            self._spooled_from = None
+        elif taken:
+            oldest = min(map(happened, taken))
+            self._spooled_from = oldest if self._spooled_from is None else min(self._spooled_from, oldest)
 
     async def all_stored(self, *, patient: bool = True) -> bool:
         """Wait until everything that has been recorded so far is in the store, and not in the spool.

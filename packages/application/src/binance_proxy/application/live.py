@@ -153,31 +153,41 @@ class LiveRecording:
         return self._said
 
     async def catch_up(
-        self, instrument: Instrument, fetch: tuple[int, int] | None = None, *, limit_s: float
+        self,
+        instrument: Instrument,
+        fetch: tuple[int, int] | None = None,
+        *,
+        before: int | None = None,
+        limit_s: float,
     ) -> CaughtUp:
         """Wait until everything that was recorded so far is in the store, but no longer than ``limit_s``.
 
-        A store that is away is not waited for: many who wait in vain would leave nobody to answer the others.
+        With ``before``, only what there is of the instrument with ``ts_event < before`` is waited for, or a
+        gap that began before; if nothing of that waits, the answer comes at once. A store that is away is not
+        waited for: many who wait in vain would leave nobody to answer the others.
         With ``fetch``, a range of ``ts_event``, the trades of it that are not stored are fetched from the
         venue and stored as well. Many who ask for the same at once are answered by one fetch.
         """
         deadline = asyncio.get_running_loop().time() + limit_s
         why_not: str | None = AWAY
+        track, keeping = self._recording.track(instrument), self._recording.keeping
+        newest = None if track is None else track.newest_ts
+        is_stored = not keeping.waits(instrument.name, before)
         try:
             async with asyncio.timeout_at(deadline):
-                is_stored = await self._recording.keeping.all_stored(patient=False)
+                is_stored = is_stored or await keeping.all_stored(patient=False)
         except TimeoutError:
-            is_stored, why_not = False, f"the store did not have everything within {limit_s:g} s"
+            why_not = f"the store did not have everything within {limit_s:g} s"
         if not is_stored:
-            return CaughtUp(stored=False, not_fetched=None if fetch is None else why_not)
+            return CaughtUp(stored=False, newest=newest, not_fetched=None if fetch is None else why_not)
         if fetch is None:
-            return CaughtUp(stored=True)
+            return CaughtUp(stored=True, newest=newest)
         wanted = instrument, *fetch
         running = self._fetches.get(wanted)
         if running is None:
             why_not = self._why_not(instrument)
             if self._history is None or why_not is not None:
-                return CaughtUp(stored=True, not_fetched=why_not)
+                return CaughtUp(stored=True, newest=newest, not_fetched=why_not)
             running = self._begin(self._history, wanted)
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
@@ -185,7 +195,7 @@ class LiveRecording:
         why_not = running.why_not
         if not running.task.done():
             why_not = f"it takes longer than {limit_s:g} s and goes on; ask again for the rest"
-        return CaughtUp(stored=True, fetched=running.report.fetched, not_fetched=why_not)
+        return CaughtUp(stored=True, newest=newest, fetched=running.report.fetched, not_fetched=why_not)
 
     def _why_not(self, instrument: Instrument) -> str | None:
         """Say why a range cannot be fetched, if that can be said before it is tried."""

@@ -89,6 +89,8 @@ class Track:
         """False while trades are passed over."""
         self.newest_trade: TradeTick | None = None
         """Of this run, by its id."""
+        self.newest_ts = 0
+        """``ts_event`` of the tick of this run that was handed on last, in ns; 0 before any."""
         self._takes_book = Stream.ORDERBOOK in plan.streams
         self._on_gap = on_gap
         self._trade_ids = self._fresh_ids(Stream.TRADES, plan.seams.get(Stream.TRADES))
@@ -286,6 +288,7 @@ class Track:
         self._report.trades += 1
         if self.newest_trade is None or trade.trade_id > self.newest_trade.trade_id:
             self.newest_trade = trade
+        self.newest_ts = trade.ts_event
         self._publish(trade)
         self._put(trade)
         self._trade_ids.tell_repaired()
@@ -309,6 +312,7 @@ class Track:
         if not self._update_ids.take(first_id, last_id, quote):
             return
         self._report.quotes += 1
+        self.newest_ts = quote.ts_event
         self._put(quote)
         self._update_ids.tell_repaired()
         if self._update_ids.numbering != numbering:  # to the book all new updates would look old

@@ -60,6 +60,7 @@ class _AskStatus(_Question, tag="status", frozen=True):
 class _AskCatchUp(_Question, tag="catch_up", frozen=True):
     instrument: Instrument
     fetch: tuple[int, int] | None
+    before: int | None
     limit_s: float
 
 
@@ -171,8 +172,8 @@ class LiveSocket:
         if isinstance(question, _AskSince):
             return await self._live.since(question.topic, question.epoch, question.sequence)
         if isinstance(question, _AskCatchUp):
-            _, instrument, fetch, limit_s = astuple(question)
-            return await self._live.catch_up(instrument, fetch, limit_s=limit_s)
+            _, instrument, fetch, before, limit_s = astuple(question)
+            return await self._live.catch_up(instrument, fetch, before=before, limit_s=limit_s)
         return await self._live.status()
 
     async def _say(self, peer: bytes, answer: _Answer) -> None:
@@ -253,14 +254,19 @@ class RemoteLive:
         return _read_status(await self._ask(_AskStatus(next(self._numbers))))
 
     async def catch_up(
-        self, instrument: Instrument, fetch: tuple[int, int] | None = None, *, limit_s: float
+        self,
+        instrument: Instrument,
+        fetch: tuple[int, int] | None = None,
+        *,
+        before: int | None = None,
+        limit_s: float,
     ) -> CaughtUp:
         """Wait until everything that was recorded so far is in the store, but no longer than ``limit_s``.
 
         Raises:
             LiveUnavailable: The recording does not answer.
         """
-        question = _AskCatchUp(next(self._numbers), instrument, fetch, limit_s)
+        question = _AskCatchUp(next(self._numbers), instrument, fetch, before, limit_s)
         return _read_caught_up(await self._ask(question, self._patience_s + limit_s))
 
     async def read(self) -> None:

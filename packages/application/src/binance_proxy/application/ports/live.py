@@ -32,7 +32,10 @@ class CaughtUp(Struct, frozen=True, kw_only=True):
     """How far the store is."""
 
     stored: bool
-    """Whether everything that was recorded before is in the store now."""
+    """Whether everything that was asked for, and was recorded before, is in the store now."""
+    newest: int | None = None
+    """``ts_event`` of what was recorded last of the instrument, in ns, by the venue's clock; 0 if nothing was
+    yet; `None` if it is not being recorded."""
     fetched: int = 0
     """Trades that the venue gave."""
     not_fetched: str | None = None
@@ -74,13 +77,19 @@ class Live(Protocol):
         ...
 
     async def catch_up(
-        self, instrument: Instrument, fetch: tuple[int, int] | None = None, *, limit_s: float
+        self,
+        instrument: Instrument,
+        fetch: tuple[int, int] | None = None,
+        *,
+        before: int | None = None,
+        limit_s: float,
     ) -> CaughtUp:
         """Wait until everything that was recorded so far is in the store, but no longer than ``limit_s``.
 
-        A store that is away is not waited for. With ``fetch``, a range of ``ts_event``, the trades of it that
-        are not stored are fetched from the venue and stored as well. Many who ask for the same at once are
-        answered by one fetch.
+        With ``before``, only what there is of the instrument with ``ts_event < before`` is waited for, or a
+        gap that began before; if nothing of that waits, the answer comes at once. A store that is away is not
+        waited for. With ``fetch``, a range of ``ts_event``, the trades of it that are not stored are fetched
+        from the venue and stored as well. Many who ask for the same at once are answered by one fetch.
 
         Raises:
             LiveUnavailable: The recording does not answer.

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from binance_proxy.application.ends import END_OF_TIME
 from binance_proxy.application.ports import LiveBook, StoreUnavailable
-from binance_proxy.application.rebuild import BookUnknown, book_at
+from binance_proxy.application.rebuild import LATE_NS, BookUnknown, book_at
 from binance_proxy.application.serve.asked import AskedOf, At, Count, time_of
 from binance_proxy.application.serve.failures import WrongParams
 from binance_proxy.application.serve.rows import (
@@ -328,7 +328,7 @@ async def _past(sources: Sources, instrument: Instrument, at: int, deadline: int
     """
 
     async def make() -> _KeptBook:
-        caught = await sources.caught_up(instrument, at, deadline)
+        caught = await sources.caught_up(instrument, at + LATE_NS, deadline)
         try:
             book = await book_at(sources.store, instrument, min(at, END_OF_TIME - 1))
         except BookUnknown as error:
@@ -341,7 +341,7 @@ async def _past(sources: Sources, instrument: Instrument, at: int, deadline: int
         return _KeptBook(book.ts_event, book.ts_recv, book.last_update_id, bids, asks, caught.stored)
 
     question = question_of("book", instrument, at)
-    kept = await sources.kept(question, at, _KeptBook, make, fresh=False)
+    kept = await sources.kept(instrument, question, at, _KeptBook, make, fresh=False)
     return OrderBook(
         BookSnapshot(
             instrument=instrument,

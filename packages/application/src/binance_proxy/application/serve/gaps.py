@@ -46,7 +46,7 @@ async def list_gaps(sources: Sources, asked: AskedGaps, deadline: int) -> GapsPa
             stored=caught.stored,
         )
 
-    return await sources.page(asked, question, end, GapsPage, make)
+    return await sources.page(asked, instrument, question, end, GapsPage, make)
 
 
 async def newest_gaps(

@@ -72,8 +72,8 @@ class Sources:
     cache: Cache
     clock: Clock
     ages: Ages
-    _stored: dict[str, int] = field(default_factory=dict)
-    """Up to when everything of an instrument is known to be in the store, in ns by our clock."""
+    _newest: dict[str, int | None] = field(default_factory=dict)
+    """What was recorded last of an instrument, as the recording said last: see `CaughtUp.newest`."""
     _read: dict[str, tuple[bytes, object]] = field(default_factory=dict)
     """What was read of the cache last, by key, with what it was read of."""
     _known: tuple[int, Sequence[Instrument]] = (0, ())
@@ -123,26 +123,29 @@ class Sources:
     async def caught_up(
         self, instrument: Instrument, end: int, deadline: int, fetch: tuple[int, int] | None = None
     ) -> CaughtUp:
-        """Wait until what was recorded before ``end`` is in the store, for half of the time that is left.
+        """Wait until what happened before ``end`` and was recorded is in the store, for half of the time left.
 
-        What has once been said to be stored is not asked for again. A recording that does not answer is no
-        error: the answer says then that the newest ticks may be missing.
+        It is asked each time, for the recording alone knows what of the range still waits, be it late trades
+        or a feed whose time is not ours. A recording that does not answer is no error: the answer says then
+        that the newest ticks may be missing.
         """
-        now = self.clock.now()
-        if fetch is None and end + SLACK_NS <= self._stored.get(instrument.name, 0):
-            return CaughtUp(stored=True)
-        limit_s = max(deadline - now, 0) / 2 / SECOND_NS
+        limit_s = max(deadline - self.clock.now(), 0) / 2 / SECOND_NS
         try:
-            found = await self.live.catch_up(instrument, fetch, limit_s=limit_s)
+            found = await self.live.catch_up(instrument, fetch, before=end, limit_s=limit_s)
         except LiveUnavailable as error:
             return CaughtUp(stored=False, not_fetched=str(error) if fetch else None)
-        if found.stored:
-            self._stored[instrument.name] = max(now, self._stored.get(instrument.name, 0))
+        self._newest[instrument.name] = found.newest
         return found
+
+    def _is_past(self, instrument: Instrument, end: int) -> bool:
+        """Say whether a recording is well past the end of a range. Of one that does not go on time tells."""
+        newest = self._newest.get(instrument.name, 0)
+        return end + SLACK_NS <= (self.clock.now() if newest is None else newest)
 
     async def page(
         self,
         asked: AskedRows,
+        instrument: Instrument,
         question: bytes,
         end: int,
         kind: type[Kept],
@@ -152,22 +155,29 @@ class Sources:
         if asked.limit > MOST_ROWS:
             return await make()
         which = msgspec.msgpack.encode((question, asked.limit, asked.cursor))
-        return await self.kept(which, end, kind, make, fresh=asked.fresh)
+        return await self.kept(instrument, which, end, kind, make, fresh=asked.fresh)
 
     async def kept(
-        self, question: bytes, end: int, kind: type[Kept], make: Callable[[], Awaitable[Kept]], *, fresh: bool
+        self,
+        instrument: Instrument,
+        question: bytes,
+        end: int,
+        kind: type[Kept],
+        make: Callable[[], Awaitable[Kept]],
+        *,
+        fresh: bool,
     ) -> Kept:
         """Return an answer that is kept, or make it and keep it; of many who ask at once one makes it.
 
         Args:
+            instrument: What it is about.
             question: Everything that the answer depends on.
-            end: Of its range, in ns: what lies in the past is kept longer, once it is all stored.
+            end: Of its range, in ns: if the recording is past that, it is kept longer, once it is all stored.
             kind: What it is.
             make: Works it out.
             fresh: Whether it has to be made anew.
         """
         key = f"answer:{VERSION.decode()}:{blake2s(question).hexdigest()}"
-        is_past = end + SLACK_NS <= self.clock.now()
         made: list[Kept] = []
 
         async def packed() -> bytes:
@@ -175,13 +185,15 @@ class Sources:
             return VERSION + msgspec.msgpack.encode(made[-1])
 
         def ttl_s() -> float:
-            return self.ages.past_s if is_past and (not made or made[-1].stored) else self.ages.present_s
+            is_whole = not made or made[-1].stored
+            return self.ages.past_s if is_whole and self._is_past(instrument, end) else self.ages.present_s
 
         if not fresh:
-            raw = await self.cache.once(key, ttl_s(), packed)
+            supposed_s = ttl_s()
+            raw = await self.cache.once(key, supposed_s, packed)
             found = made[-1] if made else self._unpacked(key, raw, kind)
             if found is not None:
-                if made and ttl_s() < self.ages.past_s and is_past:  # it will soon be answered better
+                if made and ttl_s() != supposed_s:  # only now it is known how far the recording is
                     await self.cache.put(key, raw, ttl_s())
                 return found
         raw = await packed()

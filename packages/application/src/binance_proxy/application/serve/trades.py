@@ -72,7 +72,7 @@ async def list_trades(sources: Sources, asked: AskedTrades, deadline: int) -> Tr
             not_fetched=caught.not_fetched,
         )
 
-    return await sources.page(asked, question, end, TradesPage, make)
+    return await sources.page(asked, instrument, question, end, TradesPage, make)
 
 
 def range_to_fetch(start: int | None, end: int) -> tuple[int, int] | None:

@@ -76,12 +76,13 @@ async def get_vwap(sources: Sources, asked: AskedVwap, deadline: int) -> Vwap:
     async def make() -> Vwap:
         as_of = sources.clock.now()
         start, end = given[0], given[1]
-        if asked.window_s is not None:
-            start, end = max(as_of - round(asked.window_s * SECOND_NS), 0), as_of
-        elif asked.end is None:
-            end = max(as_of, (start or 0) + 1)
-        assert start is not None  # noqa: S101  one of the two was there
         caught = await sources.caught_up(instrument, end, deadline)
+        now = max(as_of, (caught.newest or 0) + 1)  # the venue's clock may be ahead of ours
+        if asked.window_s is not None:
+            start, end = max(now - round(asked.window_s * SECOND_NS), 0), now
+        elif asked.end is None:
+            end = max(now, (start or 0) + 1)
+        assert start is not None  # noqa: S101  one of the two was there
         sums = await summed(sources.store, instrument, start, end)
         price, size = instrument.price_precision, instrument.size_precision
         average = (2 * sums.quote_volume + sums.volume) // (2 * sums.volume) if sums.volume else None
@@ -101,8 +102,7 @@ async def get_vwap(sources: Sources, asked: AskedVwap, deadline: int) -> Vwap:
             stored=caught.stored,
         )
 
-    end = sources.clock.now() if asked.window_s is not None else given[1]
-    return await sources.kept(question, end, Vwap, make, fresh=asked.fresh)
+    return await sources.kept(instrument, question, given[1], Vwap, make, fresh=asked.fresh)
 
 
 async def summed(store: MarketStore, instrument: Instrument, start: int, end: int) -> Sums:
