@@ -142,4 +142,12 @@ async def asking(events: Sequence[StoredEvent], **other: Any) -> Asking:
 
 def told(pages: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
     """Return the holes that the pages tell, in order."""
-    return [(hole["first_id"], hole["last_id"]) for page in pages for hole in page["holes"]]
+    holes = [hole for page in pages for hole in page["holes"] if hole["state"] != "unrecorded"]
+    return [(hole["first_id"], hole["last_id"]) for hole in holes]
+
+
+def unrecorded(pages: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Return the times of which the pages tell that nothing was recorded, in order."""
+    holes = [hole for page in pages for hole in page["holes"] if hole["state"] == "unrecorded"]
+    assert all((hole["first_id"], hole["last_id"]) == (None, None) for hole in holes)
+    return [(hole["start"], hole["end"]) for hole in holes]

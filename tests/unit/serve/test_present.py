@@ -205,7 +205,7 @@ async def test_many_who_ask_at_once_are_answered_by_one():
         VERSION,
         VERSION + b"\xc1",
         VERSION + msgspec.msgpack.encode({"rows": 1}),
-        b"0\x80",
+        b"1\x80",
         b"{}",
     ],
 )

@@ -23,7 +23,8 @@ from binance_proxy.application.serve.rows import (
     text_levels,
     trade_rows,
 )
-from binance_proxy.application.serve.trades import newest_trades
+from binance_proxy.application.serve.trades import newest_trades, unrecorded_trades
+from binance_proxy.application.unrecorded import Part, read_unrecorded
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Kept
 from binance_proxy.bridge.terminal import count, err, out, print_json, utc
@@ -31,7 +32,7 @@ from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.errors import ConfigError
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument, Stream
-from binance_proxy.domain.ledger import MISSING, Absent, Coverage, CoverageState, absent
+from binance_proxy.domain.ledger import MISSING, Absent, Coverage, CoverageState, Unrecorded, absent
 from binance_proxy.domain.order_book import OrderBook
 from binance_proxy.domain.scale import to_text
 from binance_proxy.domain.tick import Levels
@@ -53,6 +54,10 @@ async def trades(
     async with open_kept(config, "bridge trades") as kept:
         instrument = await instrument_of(kept, pick)
         found = await newest_trades(kept.store, instrument, start, end, limit)
+        is_cut = limit and len(found.trades) == limit
+        part = _part(None if is_cut else start, end)
+        unrecorded = await unrecorded_trades(kept.store, instrument, part, found.trades)
+    _tell_unrecorded(unrecorded)
     rows = trade_rows(found.trades)
     if json:
         print_json(rows)
@@ -93,6 +98,8 @@ async def candles(
         if limit and len(found) == limit:
             start = found[0].start
         holes = await missing_trades(kept.store, instrument, start or 0, end)
+        unrecorded = await read_unrecorded(kept.store, instrument, _part(start, end))
+    _tell_unrecorded(unrecorded)
     rows = candle_rows(found)
     if json:
         print_json(rows)
@@ -266,6 +273,19 @@ def _tell_missing(holes: Sequence[Absent], what: str) -> None:
     more = f", and {count(len(holes) - MOST_TOLD, 'more range')}" if len(holes) > MOST_TOLD else ""
     are = "is" if missing == 1 else "are"
     err.print(f"[yellow]{count(missing, what)} {are} missing in this range: {', '.join(told)}{more}[/]")
+
+
+def _part(start: int | None, end: int) -> Part:
+    """Return a range of which is told when it was not recorded; what comes behind it may still come."""
+    return Part(start=start or None, end=end, now=end, goes_on=True)
+
+
+def _tell_unrecorded(times: Sequence[Unrecorded]) -> None:
+    """Say on standard error of which times nothing is there at all."""
+    told = [f"{utc(one.start)} to {utc(one.end)}" for one in times[:MOST_TOLD]]
+    more = f", and {count(len(times) - MOST_TOLD, 'more time')}" if len(times) > MOST_TOLD else ""
+    if told:
+        err.print(f"[yellow]no trades were recorded from {', '.join(told)}{more}[/]")
 
 
 def _print_book(found: OrderBook, bids: Levels, asks: Levels) -> None:

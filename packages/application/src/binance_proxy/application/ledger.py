@@ -24,7 +24,7 @@ async def read_ledger(
     Raises:
         StoreUnavailable: The store is away.
     """
-    runs = await _runs(store, instrument, stream, start, end)
+    runs = await read_runs(store, instrument, stream, start, end)
     gaps = [gap for gap in await read_gaps(store, instrument, start, end) if gap.stream is stream]
     numbered = is_numbered(instrument, stream)
     found: list[Coverage] = []
@@ -35,10 +35,16 @@ async def read_ledger(
     return [*found, *coverage(stream, runs[-1] if runs else None, gaps, numbered=numbered)]
 
 
-async def _runs(
+async def read_runs(
     store: MarketStore, instrument: Instrument, stream: Stream, start: int, end: int
 ) -> list[Recorded]:
-    """Return what is stored of a range of time, each run of a simulated venue for itself, oldest first."""
+    """Return what is stored of a range of time, each run of a simulated venue for itself, oldest first.
+
+    Where there is one run it takes as long as `read_recorded`, else some readings more for each.
+
+    Raises:
+        StoreUnavailable: The store is away.
+    """
     whole = await read_recorded(store, instrument, stream, start, end)
     if whole is None:
         return []
@@ -46,8 +52,8 @@ async def _runs(
     if not ahead or whole.start == whole.end:
         return [whole]  # there is no room for another run
     middle = (whole.start + whole.end) // 2 + 1
-    *earlier, left = await _runs(store, instrument, stream, start, middle)
-    right, *later = await _runs(store, instrument, stream, middle, end)
+    *earlier, left = await read_runs(store, instrument, stream, start, middle)
+    right, *later = await read_runs(store, instrument, stream, middle, end)
     if is_another_run(instrument.venue, left.last_id, right.first_id):
         return [*earlier, left, right, *later]
     return [*earlier, Recorded(left.first_id, left.start, right.last_id, right.end), *later]

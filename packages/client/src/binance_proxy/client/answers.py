@@ -53,17 +53,18 @@ class Instruments(Struct, kw_only=True):
 
 
 class Hole(Struct, kw_only=True):
-    """Ids that are missing in an answered range, both ends included."""
+    """Ids that are missing in an answered range, both ends included; or a time that was not recorded."""
 
     stream: str = ""
-    first_id: int
-    last_id: int
+    first_id: int | None
+    """`None` if nothing was recorded then, so that no ids are known."""
+    last_id: int | None
     start: int | None = None
     """``ts_event`` of the last tick before the hole; ns since the epoch, UTC."""
     end: int | None = None
     """``ts_event`` of the first tick behind it."""
     state: str = ""
-    """``open`` or ``lost``."""
+    """``open``, ``lost`` or ``unrecorded``."""
 
 
 class Page(Struct, Generic[Row], kw_only=True):

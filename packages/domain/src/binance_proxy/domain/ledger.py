@@ -35,6 +35,8 @@ class CoverageState(StrEnum):
     """Missing, and not yet filled."""
     UNKNOWN = "unknown"
     """Not numbered by one: whether anything is missing cannot be told by ids."""
+    UNRECORDED = "unrecorded"
+    """Nothing was recorded then, so no ids are known."""
 
 
 MISSING = frozenset({CoverageState.OPEN, CoverageState.LOST})
@@ -178,6 +180,13 @@ class Absent(Struct, frozen=True, gc=False):
     def ids(self) -> int:
         """How many ids are missing."""
         return self.last_id - self.first_id + 1
+
+
+class Unrecorded(Struct, frozen=True, gc=False):
+    """A time of which nothing was recorded, between the ticks around it or the ends of a range, in ns."""
+
+    start: int
+    end: int
 
 
 def absent(seen: Sequence[Absent], gaps: Iterable[Gap]) -> Sequence[Absent]:

@@ -13,8 +13,9 @@ from binance_proxy.application.serve.cursor import Place, cursor_of, place_of
 from binance_proxy.application.serve.failures import WrongParams
 from binance_proxy.application.serve.page import CandlesPage
 from binance_proxy.application.serve.rows import candle_rows, holes_of
-from binance_proxy.application.serve.sources import Sources, question_of
+from binance_proxy.application.serve.sources import Sources, goes_on, question_of
 from binance_proxy.application.serve.trades import range_to_fetch
+from binance_proxy.application.unrecorded import Part, read_unrecorded
 from binance_proxy.domain.candle import DAY_NS, Candle, Timeframe
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.ledger import Absent, absent
@@ -69,10 +70,22 @@ async def list_candles(sources: Sources, asked: AskedCandles, deadline: int) -> 
             first = found.candles[0].start if len(found.candles) == limit else 0
         until = None if found.next is None else found.next.ts
         holes = await missing_trades(sources.store, instrument, first, behind, until)
+        after = None if place is None else place.ts - 1
+        if start is None and first:
+            after = first - 1  # without a start nothing lacks before the first row
+        part = Part(
+            start=start,
+            end=behind,
+            after=after,
+            until=None if until is None else until - 1,
+            now=as_of,
+            goes_on=goes_on(caught),
+        )
+        unrecorded = await read_unrecorded(sources.store, instrument, part, sources.runs)
         return CandlesPage(
             rows=candle_rows(found.candles),
             next=None if found.next is None else cursor_of(found.next, question),
-            holes=holes_of(Stream.TRADES, holes),
+            holes=holes_of(Stream.TRADES, holes, unrecorded),
             as_of=as_of,
             stored=caught.stored,
             fetched=caught.fetched if asked.fetch and place is None else None,

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from binance_proxy.domain.candle import Candle
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Market, Stream
-from binance_proxy.domain.ledger import Absent, Coverage, CoverageState
+from binance_proxy.domain.ledger import Absent, Coverage, CoverageState, Unrecorded
 from binance_proxy.domain.scale import to_text
 from binance_proxy.domain.tick import Levels, Side, TradeTick
 
@@ -98,14 +98,21 @@ class BookRow(Row, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
 
 class Hole(Struct, frozen=True, gc=False, kw_only=True):
-    """Ids that are missing in an answer, both ends included."""
+    """Ids that are missing in an answer, both ends included; or a time of which nothing was recorded."""
 
     stream: Stream
-    first_id: Id
-    last_id: Id
-    start: Annotated[int, Meta(description="`ts_event` of the tick before, in ns")]
-    end: Annotated[int, Meta(description="`ts_event` of the tick behind, in ns")]
-    state: Annotated[CoverageState, Meta(description="`open` may still be filled, `lost` hardly")]
+    first_id: Annotated[int | None, Meta(description="Assigned by the venue; null if `unrecorded`")]
+    last_id: Annotated[int | None, Meta(description="Likewise")]
+    start: Annotated[
+        int, Meta(description="`ts_event` of the tick before, in ns; `start` of the range if it is later")
+    ]
+    end: Annotated[
+        int, Meta(description="`ts_event` of the tick behind, in ns; or where the range, or time, ends")
+    ]
+    state: Annotated[
+        CoverageState,
+        Meta(description="`open` may still be filled, `lost` hardly; `unrecorded`: no ids are known"),
+    ]
 
 
 def trade_rows(trades: Iterable[TradeTick]) -> list[TradeRow]:
@@ -201,9 +208,21 @@ def text_levels(levels: Levels, instrument: Instrument) -> TextLevels:
     ]
 
 
-def holes_of(stream: Stream, absent: Sequence[Absent]) -> list[Hole]:
-    """Return what is missing as an answer names it."""
-    return [
+def holes_of(stream: Stream, absent: Sequence[Absent], unrecorded: Sequence[Unrecorded] = ()) -> list[Hole]:
+    """Return what is missing as an answer names it: first the times of which nothing was recorded."""
+    times = [
+        Hole(
+            stream=stream,
+            first_id=None,
+            last_id=None,
+            start=one.start,
+            end=one.end,
+            state=CoverageState.UNRECORDED,
+        )
+        for one in unrecorded
+        if not any(hole.start <= one.start and one.end <= hole.end for hole in absent)  # ids say more
+    ]
+    return times + [
         Hole(
             stream=stream,
             first_id=hole.first_id,

@@ -21,8 +21,10 @@ from binance_proxy.application.ports import (
 )
 from binance_proxy.application.serve.asked import MOST_ROWS, AskedOf, AskedRows
 from binance_proxy.application.serve.meant import Pick, archived, instrument_of
+from binance_proxy.application.unrecorded import trade_runs
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.instrument import Instrument
+from binance_proxy.domain.ledger import Recorded
 
 SLACK_NS = 60 * SECOND_NS
 """How far apart the venue's clock and ours may be, and how long a tick may be on its way."""
@@ -34,7 +36,7 @@ REMEMBERED_BYTES = 2**19
 """Longer ones are not."""
 KNOWN_NS = 5 * SECOND_NS
 """How long it is remembered which instruments are recorded, if one of them is meant."""
-VERSION = b"1"
+VERSION = b"2"
 """Of what is kept in the cache; what another version has put there is passed over."""
 
 
@@ -79,6 +81,8 @@ class Sources:
     _known: tuple[int, Sequence[Instrument]] = (0, ())
     """When the registry was last asked, and what it knew."""
     _archived: tuple[int, Sequence[Instrument]] | None = None
+    _runs: dict[tuple[Instrument, int, int], tuple[int, Sequence[Recorded]]] = field(default_factory=dict)
+    """Runs of a range, and when they were read."""
 
     async def learn(self) -> Sequence[Instrument]:
         """Ask which instruments are recorded, and remember it for when the store is away.
@@ -123,7 +127,7 @@ class Sources:
     async def caught_up(
         self, instrument: Instrument, end: int, deadline: int, fetch: tuple[int, int] | None = None
     ) -> CaughtUp:
-        """Wait until what happened before ``end`` and was recorded is in the store, for half of the time left.
+        """Wait until what was recorded of a range is in the store, for half of the time that is left.
 
         It is asked each time, for the recording alone knows what of the range still waits, be it late trades
         or a feed whose time is not ours. A recording that does not answer is no error: the answer says then
@@ -135,6 +139,24 @@ class Sources:
         except LiveUnavailable as error:
             return CaughtUp(stored=False, not_fetched=str(error) if fetch else None)
         self._newest[instrument.name] = found.newest
+        if found.fetched:
+            self._runs = {key: runs for key, runs in self._runs.items() if key[0] != instrument}
+        return found
+
+    async def runs(
+        self, store: MarketStore, instrument: Instrument, start: int, end: int
+    ) -> Sequence[Recorded]:
+        """Return the runs in which the trades of a range were recorded, as it was not long ago if many."""
+        key, now = (instrument, start, end), self.clock.now()
+        then, found = self._runs.get(key, (0, ()))
+        if found and 0 <= now - then < KNOWN_NS:
+            return found
+        found = await trade_runs(store, instrument, start, end)
+        self._runs.pop(key, None)
+        if len(found) > 1:  # one is found quickly
+            self._runs[key] = now, found
+            if len(self._runs) > REMEMBERED:
+                del self._runs[next(iter(self._runs))]
         return found
 
     def _is_past(self, instrument: Instrument, end: int) -> bool:
@@ -220,6 +242,11 @@ class Sources:
             if len(self._read) > REMEMBERED:
                 del self._read[next(iter(self._read))]
         return found
+
+
+def goes_on(caught: CaughtUp) -> bool:
+    """Say whether an instrument is being recorded, or may be: a recording may be too slow to say so."""
+    return caught.newest is not None or not caught.stored
 
 
 def question_of(method: str, instrument: Instrument, *parts: str | float | None) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
-from binance_proxy.application.ends import END_OF_TIME
+from binance_proxy.application.ends import END_OF_TIME, newest
 from binance_proxy.application.ledger import read_gaps
 from binance_proxy.application.missing import outside
 from binance_proxy.application.ports import MarketStore
@@ -13,11 +13,12 @@ from binance_proxy.application.serve.cursor import Place, cursor_of, place_of
 from binance_proxy.application.serve.failures import WrongParams
 from binance_proxy.application.serve.page import TradesPage
 from binance_proxy.application.serve.rows import holes_of, trade_rows
-from binance_proxy.application.serve.sources import Sources, question_of
+from binance_proxy.application.serve.sources import Sources, goes_on, question_of
+from binance_proxy.application.unrecorded import Part, runs_of, unrecorded_between
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.gap import Gap
 from binance_proxy.domain.instrument import Instrument, Stream
-from binance_proxy.domain.ledger import Absent, Skipped, absent, ids_of, is_numbered
+from binance_proxy.domain.ledger import Absent, Recorded, Skipped, Unrecorded, absent, ids_of, is_numbered
 from binance_proxy.domain.tick import TradeTick
 
 BESIDE_NS = SECOND_NS
@@ -62,10 +63,22 @@ async def list_trades(sources: Sources, asked: AskedTrades, deadline: int) -> Tr
             found = await newest_trades(sources.store, instrument, 0, end, limit)
         else:
             found = await trades_from(sources.store, instrument, start, end, limit, place)
+        part = Part(
+            start=start,
+            end=end,
+            after=None if place is None else place.ts,
+            until=None if found.next is None else found.next.ts,
+            now=as_of,
+            goes_on=goes_on(caught),
+        )
         return TradesPage(
             rows=trade_rows(found.trades),
             next=None if found.next is None else cursor_of(found.next, question),
-            holes=holes_of(Stream.TRADES, found.missing),
+            holes=holes_of(
+                Stream.TRADES,
+                found.missing,
+                await unrecorded_trades(sources.store, instrument, part, found.trades, place),
+            ),
             as_of=as_of,
             stored=caught.stored,
             fetched=caught.fetched if asked.fetch and place is None else None,
@@ -73,6 +86,27 @@ async def list_trades(sources: Sources, asked: AskedTrades, deadline: int) -> Tr
         )
 
     return await sources.page(asked, instrument, question, end, TradesPage, make)
+
+
+async def unrecorded_trades(
+    store: MarketStore,
+    instrument: Instrument,
+    part: Part,
+    trades: Sequence[TradeTick],
+    place: Place | None = None,
+) -> Sequence[Unrecorded]:
+    """Return when nothing was recorded in a part of a range whose trades are known.
+
+    Raises:
+        StoreUnavailable: The store is away.
+    """
+    before = None
+    if place is not None and place.reached is not None:
+        before = Recorded(place.reached[0], place.ts, place.reached[0], place.ts)
+    elif part.start:
+        last = await newest(store, TradeTick, instrument, part.start if place is None else place.ts + 1)
+        before = runs_of([last])[0] if last is not None else None
+    return await unrecorded_between(store, instrument, part, runs_of(trades), before)
 
 
 def range_to_fetch(start: int | None, end: int) -> tuple[int, int] | None:

@@ -11,7 +11,8 @@ from binance_proxy.application.serve.asked import AskedOf, End, Start, range_of
 from binance_proxy.application.serve.candles import missing_trades
 from binance_proxy.application.serve.failures import NothingStored, WrongParams
 from binance_proxy.application.serve.rows import Hole, Ns, Row, Size, Value, holes_of
-from binance_proxy.application.serve.sources import Sources, question_of
+from binance_proxy.application.serve.sources import Sources, goes_on, question_of
+from binance_proxy.application.unrecorded import Part, read_unrecorded
 from binance_proxy.domain.candle import DAY_NS, SECOND_NS, Timeframe
 from binance_proxy.domain.instrument import Instrument, Stream
 from binance_proxy.domain.scale import to_text
@@ -87,6 +88,8 @@ async def get_vwap(sources: Sources, asked: AskedVwap, deadline: int) -> Vwap:
         price, size = instrument.price_precision, instrument.size_precision
         average = (2 * sums.quote_volume + sums.volume) // (2 * sums.volume) if sums.volume else None
         holes = await missing_trades(sources.store, instrument, start, end)
+        part = Part(start=start, end=end, now=now, goes_on=goes_on(caught))
+        unrecorded = await read_unrecorded(sources.store, instrument, part, sources.runs)
         return Vwap(
             venue=instrument.venue,
             market=instrument.market,
@@ -97,7 +100,7 @@ async def get_vwap(sources: Sources, asked: AskedVwap, deadline: int) -> Vwap:
             volume=to_text(sums.volume, size),
             quote_volume=to_text(sums.quote_volume, price + size),
             trades=sums.trades,
-            holes=holes_of(Stream.TRADES, holes),
+            holes=holes_of(Stream.TRADES, holes, unrecorded),
             as_of=as_of,
             stored=caught.stored,
         )
