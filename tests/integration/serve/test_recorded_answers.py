@@ -21,7 +21,7 @@ from binance_proxy.adapters.memory.store import MemoryStore
 from binance_proxy.adapters.parquet.store import open_parquet
 from binance_proxy.adapters.system.clock import SystemClock
 from binance_proxy.adapters.timescale.store import open_timescale
-from binance_proxy.adapters.zeromq.arrow import stream_of
+from binance_proxy.adapters.zeromq.arrow import stream_of, stream_of_trades
 from binance_proxy.application.long_term import LongTermStore
 from binance_proxy.application.ports import HeldDay, MarketStore, StoredEvent
 from binance_proxy.application.serve.rows import TradeRow
@@ -122,10 +122,12 @@ async def test_trades_by_pages_are_the_whole_scan(asked, events):
 
 
 async def test_sums_in_arrow_are_those_of_the_manifest(asked):
-    page = await asked.answers.ask(
+    found = await asked.answers.ask(
         "trades.list", BTC | {"limit": 100_000, "accept": "arrow", "start": 0}, 10.0
     )
-    table = pa.ipc.open_stream(stream_of(TradeRow, page.rows)).read_all()
+    frame = stream_of_trades(found.trades)
+    assert frame == stream_of(TradeRow, trade_rows(found.trades))
+    table = pa.ipc.open_stream(frame).read_all()
     assert table.num_rows == 19_904
     assert sum(table.column("size").to_pylist()) == Decimal("437.91552")
 

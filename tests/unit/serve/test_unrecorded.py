@@ -103,8 +103,8 @@ async def test_what_is_numbered_through_is_named_by_ids_alone():
 async def test_where_trades_have_no_numbers_a_hole_in_the_book_tells():
     def gap(first: int, last: int) -> Gap:
         return Gap(
-            instrument=OTHER, ts_event=at(last), ts_recv=at(last), stream=Stream.ORDERBOOK, first_id=first + 1,
-            last_id=last, start=at(first), end=at(last), state=GapState.LOST,
+            instrument=OTHER, ts_event=at(last), ts_recv=at(last), stream=Stream.ORDERBOOK,
+            first_id=first + 1, last_id=last, start=at(first), end=at(last), state=GapState.LOST,
         )  # fmt: skip
 
     events = [trade(number * 7, number * 10 * S, instrument=OTHER) for number in range(10)]

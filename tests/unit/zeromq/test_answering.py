@@ -1,5 +1,6 @@
 """From the bytes of a request to the frames of its answer, in both encodings and as Arrow."""
 
+import asyncio
 import decimal
 import json
 from decimal import Decimal
@@ -18,6 +19,7 @@ from binance_proxy.adapters.zeromq import answering
 from binance_proxy.adapters.zeromq.answering import Answering, fault_of
 from binance_proxy.adapters.zeromq.rpc import Encoding, Fault, Request, read
 from binance_proxy.application.serve.methods import METHODS
+from binance_proxy.application.serve.turns import TURN
 from binance_proxy.domain.instrument import Instrument, Market
 from ticks_made import ETH, MIDNIGHT, MS, snapshot, trade
 from unit.serve.test_asked import NAMES, PLAIN, needed
@@ -238,3 +240,31 @@ async def test_only_few_pages_are_remembered_and_none_that_is_long(monkeypatch):
     remembering = Answering((await made()).answers)
     await raw(remembering, Encoding.JSON, limit=10)
     assert not remembering._written
+
+
+@pytest.mark.parametrize("symbol", ["ETH/USDT", "FINE/USDT"])
+async def test_a_long_page_has_the_same_rows_as_a_short_one(symbol):
+    asked = await made()
+    params = {"symbol": symbol, "start": MIDNIGHT, "accept": "arrow"}
+    short, [rows] = await call(asked, "trades.list", limit=10_000, **params)
+    long, [columns] = await call(asked, "trades.list", limit=10_001, **params)
+    assert (short, rows) == (long, columns)
+
+
+async def test_a_long_page_lets_others_have_their_turn():
+    asked = await asking([trade(number, number) for number in range(20_000)])
+    turns, done = 0, False
+
+    async def count() -> None:
+        nonlocal turns
+        while not done:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    for limit, accept in ((10_000, {}), (20_000, {"accept": "arrow"})):
+        turns = 0
+        await asked.answers.ask("trades.list", {"symbol": "ETH/USDT", "limit": limit, **accept}, 60.0)
+        assert turns > 2 * limit / TURN
+    done = True
+    await counting

@@ -1,5 +1,6 @@
 """From a request to its answer: params in, a result and perhaps a frame of rows out."""
 
+import asyncio
 from collections.abc import Mapping
 
 from msgspec import Raw
@@ -9,7 +10,14 @@ from binance_proxy.adapters.zeromq.rpc import Encoding, Fault, Request, no_such_
 from binance_proxy.adapters.zeromq.worker import Answered
 from binance_proxy.application.serve.answers import Answers, NoSuchMethod
 from binance_proxy.application.serve.failures import failure_of
-from binance_proxy.application.serve.page import ArrowFrame, CandlesPage, GapsPage, Page, TradesPage
+from binance_proxy.application.serve.page import (
+    ArrowFrame,
+    CandlesPage,
+    GapsPage,
+    LongTrades,
+    Page,
+    TradesPage,
+)
 from binance_proxy.application.serve.rows import CandleRow, GapRow, Row, TradeRow
 
 _ROWS: Mapping[type[Page], type[Row]] = {TradesPage: TradeRow, CandlesPage: CandleRow, GapsPage: GapRow}
@@ -40,10 +48,12 @@ class Answering:
             result = await self._answers.ask(request.method, params, left_s)
         except NoSuchMethod as error:
             raise no_such_method(request.method) from error
+        if isinstance(result, LongTrades):
+            return await _trades_as_arrow(result)
         if not isinstance(result, (TradesPage, CandlesPage, GapsPage)):
             return Answered(result)
         if params.get("accept") == "arrow":
-            return _as_arrow(result)
+            return await _as_arrow(result)
         return Answered(self._as_written(result, request.encoding))
 
     def _as_written(self, page: Page, encoding: Encoding) -> Raw:
@@ -68,10 +78,18 @@ def fault_of(error: Exception) -> Fault | None:
     return Fault(failure.code, failure.message, failure.kind, retry=failure.retry)
 
 
-def _as_arrow(page: TradesPage | CandlesPage | GapsPage) -> Answered:
+async def _as_arrow(page: TradesPage | CandlesPage | GapsPage) -> Answered:
     """Put the rows of a page into a frame of their own."""
     from binance_proxy.adapters.zeromq.arrow import stream_of  # noqa: PLC0415  pyarrow is slow to import
 
     rows = page.rows or []
-    frame = stream_of(_ROWS[type(page)], rows)
+    frame = await asyncio.to_thread(stream_of, _ROWS[type(page)], rows)
     return Answered(replace(page, rows=None, arrow=ArrowFrame(rows=len(rows))), (frame,))
+
+
+async def _trades_as_arrow(found: LongTrades) -> Answered:
+    """Put many trades into a frame, as the numbers that they are."""
+    from binance_proxy.adapters.zeromq.arrow import stream_of_trades  # noqa: PLC0415  as above
+
+    frame = await asyncio.to_thread(stream_of_trades, found.trades)
+    return Answered(replace(found.page, arrow=ArrowFrame(rows=len(found.trades))), (frame,))

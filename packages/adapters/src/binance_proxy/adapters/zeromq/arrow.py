@@ -10,7 +10,8 @@ from typing import Any, get_type_hints
 import pyarrow as pa
 
 from binance_proxy.application.serve.failures import TooLarge
-from binance_proxy.application.serve.rows import Row
+from binance_proxy.application.serve.rows import Row, TradeRow
+from binance_proxy.domain.tick import TradeTick
 
 PLACES = 12
 
@@ -34,14 +35,52 @@ def stream_of(kind: type[Row], rows: Sequence[Row]) -> bytes:
             try:
                 columns.append(pa.array(values, pa.string()).cast(_DECIMAL))
             except pa.ArrowInvalid as error:
-                raise TooLarge(
-                    f"a {field.name} has more digits than decimal128(38, {PLACES}) holds: leave `accept` out"
-                ) from error
+                raise _too_long(field.name) from error
         else:
             columns.append(pa.array(values, field.type))
+    return _packed(schema, columns)
+
+
+def stream_of_trades(trades: Sequence[TradeTick]) -> bytes:
+    """Return trades of one instrument likewise, the same as by their rows; no number becomes text.
+
+    Raises:
+        TooLarge: As above.
+    """
+    if not trades:
+        return stream_of(TradeRow, ())
+    schema, one = schema_of(TradeRow), trades[0].instrument
+    columns = []
+    for field in schema:
+        if field.name in {"venue", "market", "symbol"}:
+            column = pa.repeat(pa.scalar(str(getattr(one, field.name)), field.type), len(trades))
+        elif field.name in {"price", "size"}:
+            places = one.price_precision if field.name == "price" else one.size_precision
+            column = _decimals([getattr(trade, field.name) for trade in trades], places, field.name)
+        else:
+            column = pa.array([getattr(trade, field.name) for trade in trades], field.type)
+        columns.append(column)
+    return _packed(schema, columns)
+
+
+def _decimals(units: Sequence[int], places: int, name: str) -> "pa.Decimal128Array":
+    """Return units of ``10**-places`` as they are: only their point moves."""
+    try:
+        whole = pa.array(units, pa.int64()).cast(pa.decimal128(38, 0))
+        column = pa.Array.from_buffers(pa.decimal128(38, places), len(whole), whole.buffers())
+        return column.cast(_DECIMAL)
+    except (pa.ArrowInvalid, OverflowError) as error:
+        raise _too_long(name) from error
+
+
+def _too_long(name: str) -> TooLarge:
+    return TooLarge(f"a {name} has more digits than decimal128(38, {PLACES}) holds: leave `accept` out")
+
+
+def _packed(schema: "pa.Schema", columns: "Sequence[pa.Array]") -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=schema))
+        writer.write_batch(pa.record_batch(list(columns), schema=schema))
     return bytes(sink.getvalue())
 
 

@@ -15,6 +15,7 @@ from binance_proxy.application.serve.page import CandlesPage
 from binance_proxy.application.serve.rows import candle_rows, holes_of
 from binance_proxy.application.serve.sources import Sources, goes_on, question_of
 from binance_proxy.application.serve.trades import range_to_fetch
+from binance_proxy.application.serve.turns import made_in_turns
 from binance_proxy.application.unrecorded import Part, read_unrecorded
 from binance_proxy.domain.candle import DAY_NS, Candle, Timeframe
 from binance_proxy.domain.instrument import Instrument, Stream
@@ -83,7 +84,7 @@ async def list_candles(sources: Sources, asked: AskedCandles, deadline: int) -> 
         )
         unrecorded = await read_unrecorded(sources.store, instrument, part, sources.runs)
         return CandlesPage(
-            rows=candle_rows(found.candles),
+            rows=await made_in_turns(candle_rows, found.candles),
             next=None if found.next is None else cursor_of(found.next, question),
             holes=holes_of(Stream.TRADES, holes, unrecorded),
             as_of=as_of,
@@ -92,7 +93,7 @@ async def list_candles(sources: Sources, asked: AskedCandles, deadline: int) -> 
             not_fetched=caught.not_fetched,
         )
 
-    return await sources.page(asked, instrument, question, behind, CandlesPage, make)
+    return await sources.page(asked, instrument, question, behind, CandlesPage, make, fetch=asked.fetch)
 
 
 async def newest_candles(

@@ -1,10 +1,12 @@
 """A page: so many rows of a range, what is missing in it, and where the next one begins."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
 from binance_proxy.application.serve.rows import CandleRow, GapRow, Hole, Ns, TradeRow
+from binance_proxy.domain.tick import TradeTick
 
 
 class ArrowFrame(Struct, frozen=True, kw_only=True):
@@ -48,3 +50,11 @@ class GapsPage(Page, frozen=True, kw_only=True, omit_defaults=True):
     """Known holes, in the order in which they showed."""
 
     rows: Annotated[list[GapRow] | None, Meta(description="Null with `accept: arrow`")]
+
+
+class LongTrades(NamedTuple):
+    """More trades than are ever written as text: their page, and what goes into its Arrow frame."""
+
+    page: TradesPage
+    """Without rows."""
+    trades: Sequence[TradeTick]

@@ -172,8 +172,13 @@ class Sources:
         end: int,
         kind: type[Kept],
         make: Callable[[], Awaitable[Kept]],
+        *,
+        fetch: bool = False,
     ) -> Kept:
-        """Return a page of a question. Like `kept`, but what is too much to be kept is made each time."""
+        """Return a page of a question. Like `kept`, but what is too much to be kept is made each time.
+
+        With ``fetch`` nothing kept is answered, for whoever asks again wants what still lacked to be fetched.
+        """
         if asked.limit > MOST_ROWS:
             return await make()
         which = msgspec.msgpack.encode((question, asked.limit, asked.cursor))

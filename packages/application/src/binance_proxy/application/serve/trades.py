@@ -1,19 +1,23 @@
 """Trades of a range, page by page, and what is missing in them."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from binance_proxy.application.ends import END_OF_TIME, newest
 from binance_proxy.application.ledger import read_gaps
 from binance_proxy.application.missing import outside
 from binance_proxy.application.ports import MarketStore
-from binance_proxy.application.serve.asked import AskedRows, Fetch, limit_of, range_of
+from binance_proxy.application.serve.asked import MOST_ROWS, AskedRows, Fetch, limit_of, range_of
 from binance_proxy.application.serve.cursor import Place, cursor_of, place_of
 from binance_proxy.application.serve.failures import WrongParams
-from binance_proxy.application.serve.page import TradesPage
+from binance_proxy.application.serve.page import LongTrades, TradesPage
 from binance_proxy.application.serve.rows import holes_of, trade_rows
 from binance_proxy.application.serve.sources import Sources, goes_on, question_of
+from binance_proxy.application.serve.turns import TURN, made_in_turns, read_in_turns
 from binance_proxy.application.unrecorded import Part, runs_of, unrecorded_between
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.gap import Gap
@@ -46,7 +50,7 @@ class Found(NamedTuple):
     """Where the next part begins; `None` if there is none."""
 
 
-async def list_trades(sources: Sources, asked: AskedTrades, deadline: int) -> TradesPage:
+async def list_trades(sources: Sources, asked: AskedTrades, deadline: int) -> TradesPage | LongTrades:
     """Answer ``trades.list``."""
     limit, (start, end) = limit_of(asked), range_of(asked.start, asked.end)
     if asked.fetch and start is None:
@@ -56,6 +60,10 @@ async def list_trades(sources: Sources, asked: AskedTrades, deadline: int) -> Tr
     place = None if asked.cursor is None else place_of(asked.cursor, question)
 
     async def make() -> TradesPage:
+        page, trades = await found_page()
+        return replace(page, rows=await made_in_turns(trade_rows, trades))
+
+    async def found_page() -> tuple[TradesPage, Sequence[TradeTick]]:
         as_of = sources.clock.now()
         fetch = range_to_fetch(start, min(end, as_of)) if asked.fetch and place is None else None
         caught = await sources.caught_up(instrument, end, deadline, fetch)
@@ -71,8 +79,8 @@ async def list_trades(sources: Sources, asked: AskedTrades, deadline: int) -> Tr
             now=as_of,
             goes_on=goes_on(caught),
         )
-        return TradesPage(
-            rows=trade_rows(found.trades),
+        page = TradesPage(
+            rows=None,
             next=None if found.next is None else cursor_of(found.next, question),
             holes=holes_of(
                 Stream.TRADES,
@@ -84,8 +92,11 @@ async def list_trades(sources: Sources, asked: AskedTrades, deadline: int) -> Tr
             fetched=caught.fetched if asked.fetch and place is None else None,
             not_fetched=caught.not_fetched,
         )
+        return page, found.trades
 
-    return await sources.page(asked, instrument, question, end, TradesPage, make)
+    if limit > MOST_ROWS:  # only Arrow has so many, and needs no text
+        return LongTrades(*await found_page())
+    return await sources.page(asked, instrument, question, end, TradesPage, make, fetch=asked.fetch)
 
 
 async def unrecorded_trades(
@@ -124,7 +135,7 @@ async def newest_trades(
     """
     newest: list[TradeTick] = []
     async with aclosing(store.scan(TradeTick, instrument, start, end, newest_first=True)) as found:
-        async for one in found:
+        async for one in read_in_turns(found):
             newest.append(one)
             if len(newest) == limit:
                 break
@@ -150,7 +161,7 @@ async def trades_from(
     trades: list[TradeTick] = []
     is_last = True
     async with aclosing(store.scan(TradeTick, instrument, place.ts if place else start, end)) as found:
-        async for one in found:
+        async for one in read_in_turns(found):
             if passed is not None and (one.ts_event, one.trade_id) <= passed:
                 continue
             if len(trades) == limit:
@@ -176,8 +187,10 @@ async def _skipped(
     """Return what is missing between trades by their ids, and does not stand just beside them."""
     if not is_numbered(instrument, Stream.TRADES):
         return []
-    for trade in trades:
+    for at, trade in enumerate(trades, 1):
         ids.take(trade)
+        if at % TURN == 0:
+            await asyncio.sleep(0)
     holes = ids.holes
     if not holes:
         return holes
