@@ -123,6 +123,21 @@ async def test_trades_that_are_not_stored_are_fetched_and_the_answer_says_how_ma
     assert calls(asked)[0][0] == (MIDNIGHT, end)
 
 
+@pytest.mark.parametrize(("method", "params"), PRESENT[:2])
+async def test_whoever_asks_again_for_the_rest_gets_it(method, params):
+    asked = await asking([trade(1)])
+    question = {
+        "symbol": "ETH/USDT",
+        "start": MIDNIGHT,
+        "end": MIDNIGHT + 60_000 * MS,
+        "fetch": True,
+        **params,
+    }
+    for number in (2, 3):  # the venue gives a part each time
+        asked.live.at_venue = [trade(number, number)]
+        assert (await asked.ask(method, **question))["fetched"] == 1
+
+
 async def test_candles_are_made_of_fetched_trades_of_whole_periods():
     asked = await asking([trade(1, 60_000)])
     asked.live.at_venue = [trade(2, 61_000), trade(3, 119_000)]

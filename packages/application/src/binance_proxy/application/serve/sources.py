@@ -182,7 +182,7 @@ class Sources:
         if asked.limit > MOST_ROWS:
             return await make()
         which = msgspec.msgpack.encode((question, asked.limit, asked.cursor))
-        return await self.kept(instrument, which, end, kind, make, fresh=asked.fresh)
+        return await self.kept(instrument, which, end, kind, make, fresh=asked.fresh or fetch)
 
     async def kept(
         self,
