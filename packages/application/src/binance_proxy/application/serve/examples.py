@@ -53,7 +53,16 @@ EXAMPLES: dict[str, tuple[dict[str, Any], Any]] = {
         {"symbol": "ETH/USDT", "start": "2024-08-09T00:00:00Z", "limit": 2},
         {
             "next": "jrI5vPiHYViUzxfp5ls92XgAAqCSAs8X6eZbPdl4AA",
-            "holes": [],
+            "holes": [
+                {
+                    "stream": "trades",
+                    "first_id": None,
+                    "last_id": None,
+                    "start": 1723161600000000000,
+                    "end": 1723161600005000000,
+                    "state": "unrecorded",
+                }
+            ],
             "as_of": 1723165200000000000,
             "stored": True,
             "rows": [
@@ -89,12 +98,20 @@ EXAMPLES: dict[str, tuple[dict[str, Any], Any]] = {
             "holes": [
                 {
                     "stream": "trades",
+                    "first_id": None,
+                    "last_id": None,
+                    "start": 1723161600000000000,
+                    "end": 1723161600005000000,
+                    "state": "unrecorded",
+                },
+                {
+                    "stream": "trades",
                     "first_id": 3,
                     "last_id": 4,
                     "start": 1723161612000000000,
                     "end": 1723161661000000000,
                     "state": "open",
-                }
+                },
             ],
             "as_of": 1723165200000000000,
             "stored": True,
@@ -197,12 +214,20 @@ EXAMPLES: dict[str, tuple[dict[str, Any], Any]] = {
             "holes": [
                 {
                     "stream": "trades",
+                    "first_id": None,
+                    "last_id": None,
+                    "start": 1723161600000000000,
+                    "end": 1723161600005000000,
+                    "state": "unrecorded",
+                },
+                {
+                    "stream": "trades",
                     "first_id": 3,
                     "last_id": 4,
                     "start": 1723161612000000000,
                     "end": 1723161661000000000,
                     "state": "open",
-                }
+                },
             ],
             "as_of": 1723165200000000000,
             "stored": True,
