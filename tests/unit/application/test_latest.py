@@ -154,3 +154,21 @@ async def test_a_book_that_falls_out_of_step_while_it_is_put_does_not_stay() -> 
         await until(lambda: book_key(ETH) not in cache.values)
         await asyncio.sleep(0.05)
         assert book_key(ETH) not in cache.values
+
+
+async def test_of_a_pair_that_is_removed_nothing_stays() -> None:
+    world = World()
+    async with kept(world) as cache:
+        await world.give(snapshot(10), quote(11), trade(1), trade(1, SOL))
+        candles = [candle_key(one, Timeframe(name)) for one in (ETH, SOL) for name in ("1m", "5m")]
+        await until(lambda: {book_key(ETH), trade_key(ETH), trade_key(SOL), *candles} <= set(cache.values))
+        del world.recording._tracks[ETH]
+        await until(lambda: {trade_key(SOL), *candles[2:]} == set(cache.values))
+
+
+async def test_nothing_stays_when_the_bridge_ends() -> None:
+    world = World()
+    async with kept(world) as cache:
+        await world.give(snapshot(10), quote(11), trade(1))
+        await until(lambda: len(cache.values) == 4)
+    assert cache.values == {}

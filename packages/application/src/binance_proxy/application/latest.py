@@ -81,9 +81,27 @@ class Latest:
             tasks.create_task(self._put_all())
             tasks.create_task(self._drop_all())
 
+    async def end(self) -> None:
+        """Drop everything that was put."""
+        for instrument in list(self._told):
+            await self._forget(instrument)
+
+    async def _forget(self, instrument: Instrument) -> None:
+        """Drop what is there of an instrument that is recorded no more."""
+        told = self._told.pop(instrument)
+        for key in (
+            trade_key(instrument),
+            book_key(instrument),
+            *(candle_key(instrument, one.timeframe) for one in told.candles.values()),
+        ):
+            await self._cache.drop(key)
+
     async def _put_all(self) -> None:
         while True:
-            for instrument in self._recording.instruments:
+            recorded = self._recording.instruments
+            for instrument in set(self._told).difference(recorded):
+                await self._forget(instrument)
+            for instrument in recorded:
                 await self._put(instrument)
             await asyncio.sleep(self._settings.interval_s)
 
@@ -155,6 +173,7 @@ async def open_latest(
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        await latest.end()
 
 
 def _of(instrument: Instrument) -> dict[str, object]:
