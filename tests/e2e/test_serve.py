@@ -121,8 +121,8 @@ def test_workers_are_below_the_recorder_and_are_replaced_when_they_die(tmp_path:
         killed = running.workers()
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        assert running.result("trades.list", limit=1, **ETH)["rows"]
         eventually(lambda: len(running.workers() - killed) == 2, "two others")
+        assert running.result("trades.list", limit=1, **ETH)["rows"]
         assert running.process.poll() is None
 
 
