@@ -40,6 +40,8 @@ class HandLive:
         """Recorded, and not in the store yet."""
         self.at_venue: list[StoredEvent] = []
         self.is_slow = self.is_away = False
+        self.fetch_ends: str | None = None
+        """Why a fetch ends before it has everything."""
         self.asked: list[tuple[str, Any]] = []
         self.newest: Callable[[], int | None] = lambda: None
         """When that happened which was recorded last, by the venue's clock."""
@@ -86,11 +88,12 @@ class HandLive:
             await self.store.append(self.waiting)
             self.waiting = []
         fetched = 0
+        why = self.fetch_ends if fetch else None
         if fetch is not None:
             fetched = await self.store.append(
                 [one for one in self.at_venue if fetch[0] <= one.ts_event < fetch[1]]
             )
-        return CaughtUp(stored=True, newest=newest, fetched=fetched)
+        return CaughtUp(stored=True, newest=newest, fetched=fetched, not_fetched=why)
 
 
 class Asking:

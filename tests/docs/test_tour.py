@@ -51,7 +51,7 @@ def bridge(tmp_path: Path) -> Iterator[ServedBridge]:
     options = re.findall(r"-o (\S+)", start)
     made = ServedBridge.ready(tmp_path / "var", *options, "feed.simulated.rate=100")
     with made.running():
-        eventually(lambda: len(made("candles", "ETH/USDT", "1s", "--json").splitlines()) > 3, "candles")
+        eventually(lambda: len(made.ask("candles", "ETH/USDT", "1s")) > 5, "candles")
         yield made
 
 

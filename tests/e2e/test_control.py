@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -38,7 +40,10 @@ def test_says_how_it_is_and_who_lags(tmp_path: Path) -> None:
             told = status(bridge)
             assert told["trades"] > 20
             assert set(told["instruments"].values()) == {"in step"}
-            [json_door, msgpack_door] = told["subscribers"]["connections"]
+            eventually(
+                lambda: status(bridge)["subscribers"]["connections"][0]["connected"], "the subscriber is seen"
+            )
+            [json_door, msgpack_door] = status(bridge)["subscribers"]["connections"]
             assert (json_door["bind"], json_door["connected"]) == (bridge.json, 1)
             assert (msgpack_door["bind"], msgpack_door["connected"]) == (bridge.msgpack, 0)
             newest = [body for topic, body in subscriber.messages if topic == EPOCH_OF][-1]
@@ -47,6 +52,7 @@ def test_says_how_it_is_and_who_lags(tmp_path: Path) -> None:
                 bridge.control, "subscribers.report", client="bot", topics={EPOCH_OF: place}, missed=2
             )
             assert answer["result"] == {}
+            eventually(lambda: status(bridge)["subscribers"]["clients"], "the report is told")
             [client] = status(bridge)["subscribers"]["clients"]
             assert (client["client"], client["missed"], client["lagging"]) == ("bot", 2, False)
             eventually(
@@ -96,8 +102,7 @@ def test_nobody_is_answered_if_nobody_is_to_be(tmp_path: Path) -> None:
 def test_a_bridge_that_serves_leaves_no_process_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: signal.Signals
 ) -> None:
-    places = tmp_path / "t"
-    places.mkdir()
+    places = Path(tempfile.mkdtemp(dir="/tmp"))  # a path that is short enough for sockets
     monkeypatch.setenv("TMPDIR", str(places))
     serve = f"tcp://127.0.0.1:{free_port()}"
     bridge = Bridge(tmp_path / "var", "store.use=memory", f"serve.bind={serve}")
@@ -114,6 +119,7 @@ def test_a_bridge_that_serves_leaves_no_process_behind(
     eventually(lambda: not children_in(places), "every process has ended")
     if end is signal.SIGINT:
         assert list(places.glob("bridge-*")) == []
+    shutil.rmtree(places)
 
 
 def children_in(places: Path) -> list[str]:

@@ -186,7 +186,7 @@ async def test_what_was_never_recorded_is_fetched_once_for_all_who_ask(tmp_path:
                 pages <= counting.trades_asked - asked <= 2 * pages + 6
             )  # and it looks where the range begins
             asked = counting.trades_asked
-            again = await client.request("trades.list", fresh=True, **question)  # past what is kept for 30 s
+            again = await client.request("trades.list", fresh=True, **question)  # past what was kept before
             assert len(again["rows"]) == len(true)
             assert counting.trades_asked == asked
             assert counting.refused == 0

@@ -133,9 +133,14 @@ async def test_whoever_asks_again_for_the_rest_gets_it(method, params):
         "fetch": True,
         **params,
     }
+    asked.live.fetch_ends = "enough for one question"
     for number in (2, 3):  # the venue gives a part each time
         asked.live.at_venue = [trade(number, number)]
         assert (await asked.ask(method, **question))["fetched"] == 1
+    asked.live.fetch_ends = None
+    asked.live.at_venue = [trade(4, 4)]
+    whole = await asked.ask(method, **question)
+    assert (whole["fetched"], await asked.ask(method, **question)) == (1, whole)  # and nobody fetches again
 
 
 async def test_candles_are_made_of_fetched_trades_of_whole_periods():

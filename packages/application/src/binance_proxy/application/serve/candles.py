@@ -93,7 +93,7 @@ async def list_candles(sources: Sources, asked: AskedCandles, deadline: int) -> 
             not_fetched=caught.not_fetched,
         )
 
-    return await sources.page(asked, instrument, question, behind, CandlesPage, make, fetch=asked.fetch)
+    return await sources.page(asked, instrument, question, behind, CandlesPage, make)
 
 
 async def newest_candles(

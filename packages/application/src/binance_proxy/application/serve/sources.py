@@ -172,17 +172,12 @@ class Sources:
         end: int,
         kind: type[Kept],
         make: Callable[[], Awaitable[Kept]],
-        *,
-        fetch: bool = False,
     ) -> Kept:
-        """Return a page of a question. Like `kept`, but what is too much to be kept is made each time.
-
-        With ``fetch`` nothing kept is answered, for whoever asks again wants what still lacked to be fetched.
-        """
+        """Return a page of a question. Like `kept`, but what is too much to be kept is made each time."""
         if asked.limit > MOST_ROWS:
             return await make()
         which = msgspec.msgpack.encode((question, asked.limit, asked.cursor))
-        return await self.kept(instrument, which, end, kind, make, fresh=asked.fresh or fetch)
+        return await self.kept(instrument, which, end, kind, make, fresh=asked.fresh)
 
     async def kept(
         self,
@@ -195,6 +190,9 @@ class Sources:
         fresh: bool,
     ) -> Kept:
         """Return an answer that is kept, or make it and keep it; of many who ask at once one makes it.
+
+        One of which something could not be fetched is for those who wait for it, and not kept: whoever asks
+        again wants the rest.
 
         Args:
             instrument: What it is about.
@@ -220,11 +218,14 @@ class Sources:
             raw = await self.cache.once(key, supposed_s, packed)
             found = made[-1] if made else self._unpacked(key, raw, kind)
             if found is not None:
-                if made and ttl_s() != supposed_s:  # only now it is known how far the recording is
+                if made and _lacks(found):
+                    await self.cache.drop(key)
+                elif made and ttl_s() != supposed_s:  # only now it is known how far the recording is
                     await self.cache.put(key, raw, ttl_s())
                 return found
         raw = await packed()
-        await self.cache.put(key, raw, ttl_s())
+        if not _lacks(made[-1]):
+            await self.cache.put(key, raw, ttl_s())
         return made[-1]
 
     def _unpacked(self, key: str, raw: bytes, kind: type[Kept]) -> Kept | None:
@@ -257,3 +258,8 @@ def goes_on(caught: CaughtUp) -> bool:
 def question_of(method: str, instrument: Instrument, *parts: str | float | None) -> bytes:
     """Return what tells a question from every other one."""
     return msgspec.msgpack.encode((method, instrument.name, instrument.units, *parts))
+
+
+def _lacks(found: object) -> bool:
+    """Say whether something that was to be fetched is not in an answer."""
+    return getattr(found, "not_fetched", None) is not None

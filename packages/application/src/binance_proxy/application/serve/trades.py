@@ -96,7 +96,7 @@ async def list_trades(sources: Sources, asked: AskedTrades, deadline: int) -> Tr
 
     if limit > MOST_ROWS:  # only Arrow has so many, and needs no text
         return LongTrades(*await found_page())
-    return await sources.page(asked, instrument, question, end, TradesPage, make, fetch=asked.fetch)
+    return await sources.page(asked, instrument, question, end, TradesPage, make)
 
 
 async def unrecorded_trades(
