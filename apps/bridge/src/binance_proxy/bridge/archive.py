@@ -14,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from binance_proxy.application.archive import KIND_NAMES, ArchiveReport, Archiving
+from binance_proxy.application.moments import utc
 from binance_proxy.application.ports import ArchivedDay, AuditedDay, HeldDay
 from binance_proxy.application.serve.meant import Pick
 from binance_proxy.bridge.asked import ANYWHERE, Where, range_of
@@ -23,7 +24,7 @@ from binance_proxy.bridge.export import Format, Wanted
 from binance_proxy.bridge.export import export as export_ticks
 from binance_proxy.bridge.options import COMMON, Common, Json, finish
 from binance_proxy.bridge.questions import chosen, instrument_of, table_of
-from binance_proxy.bridge.terminal import count, err, ns, out, print_json, size, utc
+from binance_proxy.bridge.terminal import count, err, ns, out, print_json, size
 from binance_proxy.domain.candle import DAY_NS
 from binance_proxy.domain.errors import ConfigError
 from binance_proxy.domain.instrument import Instrument

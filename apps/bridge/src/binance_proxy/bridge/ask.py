@@ -7,8 +7,9 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
+from binance_proxy.application.moments import utc
 from binance_proxy.bridge.listening import ANSWER_S, Place, reached
-from binance_proxy.bridge.terminal import out, print_json, utc
+from binance_proxy.bridge.terminal import out, print_json
 from binance_proxy.client import Bridge, RequestFailed
 from binance_proxy.domain.errors import BridgeError, ConfigError
 

@@ -10,11 +10,12 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from binance_proxy.application.backfill import Backfill, BackfillReport, Difference
+from binance_proxy.application.moments import utc
 from binance_proxy.application.ports import ExchangeHistory, FeedRejected, TrackedPair
 from binance_proxy.application.serve.meant import Pick
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container
-from binance_proxy.bridge.terminal import count, err, out, print_json, utc
+from binance_proxy.bridge.terminal import count, err, out, print_json
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.errors import ConfigError
 from binance_proxy.domain.instrument import Instrument, Market

@@ -14,6 +14,7 @@ from binance_proxy.adapters.zeromq.live import open_live_socket
 from binance_proxy.adapters.zeromq.publisher import ZmqPublisher
 from binance_proxy.adapters.zeromq.serving import private_folder, try_address
 from binance_proxy.adapters.zeromq.subscribers import Subscribers
+from binance_proxy.application.alongside import alongside
 from binance_proxy.application.latest import open_latest
 from binance_proxy.application.live import open_live
 from binance_proxy.application.ports import Live
@@ -34,21 +35,6 @@ class Running(NamedTuple):
     kept: Kept
     source: Source
     container: Container
-
-
-class Report:
-    """What the front has said last of itself."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, object] = {"workers": 0}
-
-    def hear(self, report: dict[str, object]) -> None:
-        """Take a report."""
-        self._last = report
-
-    def said(self) -> dict[str, object]:
-        """Return the last report."""
-        return self._last
 
 
 @asynccontextmanager
@@ -73,8 +59,7 @@ async def open_beside(config: Config, running: Running) -> AsyncIterator[None]:
             await stack.enter_async_context(open_control(config.control.bind, live, subscribers))
         if config.serve.bind:
             try_address(config.serve.bind)
-            serving = asyncio.create_task(_serve(config, running, live))
-            stack.push_async_callback(_end, serving)
+            await stack.enter_async_context(alongside(_serve(config, running, live)))
         yield
 
 
@@ -88,21 +73,16 @@ async def _serve(config: Config, running: Running, live: Live) -> None:
             cached = await stack.enter_async_context(running.container.cache())
             recording.tell_also("cache", cached.status)
             await stack.enter_async_context(open_latest(recording, publisher, cached.cache))
-            front = Report()
-            recording.tell_also("serve", front.said)
+            front: dict[str, object] = {"workers": 0}  # and what the front says of itself, once it has
+            recording.tell_also("serve", lambda: front)
             await stack.enter_async_context(
-                open_front(config, running.kept, running.container, cached, live, folder, front.hear)
+                open_front(config, running.kept, running.container, cached, live, folder, front.update)
             )
             await asyncio.Event().wait()
     except Exception:
         log.exception("requests are not answered any more; the recording goes on")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-async def _end(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def announce(config: Config) -> None:

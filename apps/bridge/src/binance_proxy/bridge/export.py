@@ -11,11 +11,12 @@ from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
 from rich.text import Text
 
 from binance_proxy.application.export import Tally, in_step, recorded
+from binance_proxy.application.moments import utc
 from binance_proxy.application.serve.meant import Pick
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container
 from binance_proxy.bridge.questions import instrument_of, open_kept
-from binance_proxy.bridge.terminal import count, err, out, print_json, utc
+from binance_proxy.bridge.terminal import count, err, out, print_json
 
 Format: TypeAlias = Literal["csv", "parquet", "hftbacktest", "nautilus"]
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from rich.table import Table
 
 from binance_proxy.application.ledger import read_gaps, read_ledger
+from binance_proxy.application.moments import utc
 from binance_proxy.application.rebuild import BookUnknown, book_at
 from binance_proxy.application.serve import meant
 from binance_proxy.application.serve.books import unknown_text
@@ -27,7 +28,7 @@ from binance_proxy.application.serve.trades import newest_trades, unrecorded_tra
 from binance_proxy.application.unrecorded import Part, read_unrecorded
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container, Kept
-from binance_proxy.bridge.terminal import count, err, out, print_json, utc
+from binance_proxy.bridge.terminal import count, err, out, print_json
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.errors import ConfigError
 from binance_proxy.domain.gap import Gap

@@ -15,6 +15,7 @@ from binance_proxy.adapters.zeromq.live import open_remote_live
 from binance_proxy.adapters.zeromq.rpc import Request, away
 from binance_proxy.adapters.zeromq.serving import open_serving, python
 from binance_proxy.adapters.zeromq.worker import Answered, open_worker
+from binance_proxy.application.alongside import alongside
 from binance_proxy.application.ports import Live, StoreUnavailable
 from binance_proxy.application.serve.answers import Answers
 from binance_proxy.application.serve.sources import Ages
@@ -82,7 +83,7 @@ async def open_front(
             worker = await stack.enter_async_context(
                 open_worker(serving.workers_address, INSIDE, settings.at_once, answering, fault_of)
             )
-            stack.push_async_callback(_end, asyncio.create_task(worker.run()))
+            await stack.enter_async_context(alongside(worker.run()))
         yield
 
 
@@ -152,8 +153,3 @@ def answers_from(kept: Kept, container: Container, cached: Cached, live: Live) -
         clock=container.clock(),
         ages=Ages(present_s=cached.settings.ttl_s, past_s=cached.settings.past_ttl_s),
     )
-
-
-async def _end(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from binance_proxy.application.covered import IdDay
 from binance_proxy.application.ends import newest
+from binance_proxy.application.moments import utc
 from binance_proxy.application.ports import ExportError, MarketStore
 from binance_proxy.application.serve.meant import Pick
 from binance_proxy.application.stats import DayStats
@@ -17,7 +18,7 @@ from binance_proxy.bridge.calendar import day_of, drawn, legend
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.page import page
 from binance_proxy.bridge.questions import instrument_of, open_kept, table_of
-from binance_proxy.bridge.terminal import err, out, print_json, size, utc
+from binance_proxy.bridge.terminal import err, out, print_json, size
 from binance_proxy.domain.candle import DAY_NS
 from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, TradeTick

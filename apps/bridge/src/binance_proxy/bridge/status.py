@@ -6,8 +6,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from binance_proxy.application.moments import utc
 from binance_proxy.bridge.listening import NoAnswer, Place, reached
-from binance_proxy.bridge.terminal import count, out, print_json, utc
+from binance_proxy.bridge.terminal import count, out, print_json
 
 WORDS = {
     "trades": "trades recorded in this run",

@@ -9,7 +9,6 @@ import structlog
 from rich.console import Console
 from structlog.typing import Processor
 
-from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.errors import ConfigError
 
 WIDE = 200
@@ -78,12 +77,6 @@ def chosen_log_format() -> LogFormat:
     """Return how log lines look in this process, for another one that logs to the same place."""
     ours = (one for one in logging.getLogger().handlers if isinstance(one, _AboveProgress))
     return next((one.log_format for one in ours), LogFormat.CONSOLE)
-
-
-def utc(ts: int, *, parts: str = "milliseconds") -> str:
-    """Write a time in ns as ``2024-08-08 23:55:00.123``."""
-    at = datetime.fromtimestamp(ts // SECOND_NS, UTC).replace(microsecond=ts % SECOND_NS // 1000)
-    return at.replace(tzinfo=None).isoformat(sep=" ", timespec=parts)
 
 
 def ns(text: str, name: str) -> int:

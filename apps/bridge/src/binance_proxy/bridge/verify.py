@@ -13,13 +13,14 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from binance_proxy.application.audit_candles import PRINTED, TheirCandle, TheirCandles
 from binance_proxy.application.certificate import Certificate, Fault, Span, Unverifiable
+from binance_proxy.application.moments import utc
 from binance_proxy.application.ports import ExchangeHistory, FeedError, TrackedPair
 from binance_proxy.application.serve.meant import Pick
 from binance_proxy.application.verify import Verification
 from binance_proxy.bridge.config import Config
 from binance_proxy.bridge.container import Container
 from binance_proxy.bridge.questions import instrument_of, open_kept
-from binance_proxy.bridge.terminal import count, err, out, print_json, utc
+from binance_proxy.bridge.terminal import count, err, out, print_json
 from binance_proxy.domain.candle import Timeframe
 from binance_proxy.domain.instrument import Instrument
 

@@ -9,16 +9,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from msgspec import json
+from msgspec import json, structs
 
+from binance_proxy.application.alongside import alongside
 from binance_proxy.application.ports import Cache, Publisher
 from binance_proxy.application.record import Recording
+from binance_proxy.application.serve.rows import BookRow, Row, candle_rows, text_levels, trade_rows
 from binance_proxy.application.track import Track
 from binance_proxy.domain.candle import Candle, Timeframe
 from binance_proxy.domain.errors import BookStale
 from binance_proxy.domain.instrument import Instrument
-from binance_proxy.domain.scale import to_text
-from binance_proxy.domain.tick import Levels, TradeTick
+from binance_proxy.domain.tick import TradeTick
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,15 @@ class Latest:
         trade, ttl_s = track.newest_trade, self._settings.ttl_s
         if trade is not None and trade is not told.trade:
             told.trade = trade
-            await self._cache.put(trade_key(instrument), json.encode(_of_trade(trade)), ttl_s)
+            await self._cache.put(trade_key(instrument), json.encode(trade_rows([trade])[0]), ttl_s)
         for candle in track.open_candles:
             name = candle.timeframe.name
             if told.candles.get(name) != candle:
                 told.candles[name] = candle
                 key = candle_key(instrument, candle.timeframe)
-                await self._cache.put(key, json.encode(_of_candle(candle)), ttl_s)
+                [row] = candle_rows([candle])
+                shown = _json(row, ts_event=candle.ts_event, ts_recv=candle.ts_recv)
+                await self._cache.put(key, shown, ttl_s)
         await self._put_book(track, told)
 
     async def _put_book(self, track: Track, told: _Told) -> None:
@@ -145,17 +148,19 @@ class Latest:
         if book.last_update_id == told.update_id:
             return
         at = self._publisher.recall(f"{instrument.name}.orderbook", 0, most=0)
-        top = _of(instrument) | {
-            "epoch": at.epoch,
-            "sequence": at.sequence,
-            "ts_event": book.ts_event,
-            "ts_recv": book.ts_recv,
-            "last_update_id": book.last_update_id,
-            "bids": _levels(instrument, book.bids(1)),
-            "asks": _levels(instrument, book.asks(1)),
-        }
+        top = BookRow(
+            venue=instrument.venue,
+            market=instrument.market,
+            symbol=instrument.symbol,
+            ts_event=book.ts_event,
+            ts_recv=book.ts_recv,
+            last_update_id=book.last_update_id,
+            bids=text_levels(book.bids(1), instrument),
+            asks=text_levels(book.asks(1), instrument),
+        )
+        shown = _json(top, epoch=at.epoch, sequence=at.sequence)
         reached = told.update_id = book.last_update_id
-        await self._cache.put(book_key(instrument), json.encode(top), self._settings.ttl_s)
+        await self._cache.put(book_key(instrument), shown, self._settings.ttl_s)
         if told.update_id != reached or not self._holds(instrument):
             told.update_id = None
             await self._cache.drop(book_key(instrument))
@@ -167,56 +172,15 @@ async def open_latest(
 ) -> AsyncIterator[Latest]:
     """Keep the newest of a recording in a cache until the block is left."""
     latest = Latest(recording, publisher, cache, settings)
-    running = asyncio.create_task(latest.run())
     try:
-        yield latest
+        async with alongside(latest.run()):
+            yield latest
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
         await latest.end()
 
 
-def _of(instrument: Instrument) -> dict[str, object]:
-    return {"venue": instrument.venue, "market": instrument.market, "symbol": instrument.symbol}
-
-
-def _levels(instrument: Instrument, levels: Levels) -> list[tuple[str, str]]:
-    price, size = instrument.price_precision, instrument.size_precision
-    return [(to_text(at, price), to_text(resting, size)) for at, resting in levels]
-
-
-def _of_trade(trade: TradeTick) -> dict[str, object]:
-    one = trade.instrument
-    shown = _of(one) | {
-        "ts_event": trade.ts_event,
-        "ts_recv": trade.ts_recv,
-        "trade_id": trade.trade_id,
-        "price": to_text(trade.price, one.price_precision),
-        "size": to_text(trade.size, one.size_precision),
-        "aggressor": trade.aggressor,
-    }
-    if trade.first_match_id is not None:
-        shown |= {"first_match_id": trade.first_match_id, "last_match_id": trade.last_match_id}
-    return shown | ({"off_book": True} if trade.off_book else {})
-
-
-def _of_candle(candle: Candle) -> dict[str, object]:
-    one = candle.instrument
-    price, size = one.price_precision, one.size_precision
-    return _of(one) | {
-        "ts_event": candle.ts_event,
-        "ts_recv": candle.ts_recv,
-        "timeframe": candle.timeframe.name,
-        "start": candle.start,
-        "end": candle.end,
-        "open": to_text(candle.open, price),
-        "high": to_text(candle.high, price),
-        "low": to_text(candle.low, price),
-        "close": to_text(candle.close, price),
-        "volume": to_text(candle.volume, size),
-        "quote_volume": to_text(candle.quote_volume, price + size),
-        "vwap": to_text(candle.vwap, price),
-        "trades": candle.trades,
-        "closed": candle.closed,
-        "complete": candle.complete,
-    }
+def _json(row: Row, **more: object) -> bytes:
+    """Write a row as answers do, with more behind the name of its instrument."""
+    fields = structs.asdict(row)
+    name = {key: fields.pop(key) for key in Row.__struct_fields__}
+    return json.encode(name | more | fields)

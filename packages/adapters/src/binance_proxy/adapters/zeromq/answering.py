@@ -18,6 +18,7 @@ from binance_proxy.application.serve.page import (
     Page,
     TradesPage,
 )
+from binance_proxy.application.serve.remembered import Remembered
 from binance_proxy.application.serve.rows import CandleRow, GapRow, Row, TradeRow
 
 _ROWS: Mapping[type[Page], type[Row]] = {TradesPage: TradeRow, CandlesPage: CandleRow, GapsPage: GapRow}
@@ -33,7 +34,7 @@ class Answering:
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._written: dict[tuple[int, Encoding], tuple[Page, Raw]] = {}
+        self._written = Remembered[tuple[int, Encoding], tuple[Page, Raw]](REMEMBERED)
         """By the page's identity, which nothing else can have as long as the page is kept here."""
 
     async def __call__(self, request: Request, left_s: float) -> Answered:
@@ -64,9 +65,7 @@ class Answering:
             return known[1]
         raw = Raw(encoding.encode(page))
         if len(memoryview(raw)) <= REMEMBERED_BYTES:
-            self._written[key] = page, raw
-            if len(self._written) > REMEMBERED:
-                del self._written[next(iter(self._written))]
+            self._written.put(key, (page, raw))
         return raw
 
 

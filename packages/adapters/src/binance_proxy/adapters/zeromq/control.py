@@ -13,10 +13,12 @@ import zmq
 import zmq.asyncio
 from msgspec import Raw, Struct
 
+from binance_proxy.adapters.zeromq.addresses import why_not
 from binance_proxy.adapters.zeromq.keepalive import keep_alive
 from binance_proxy.adapters.zeromq.publisher import PROTOCOL
 from binance_proxy.adapters.zeromq.rpc import Encoding, Fault, Request, our_fault, read
 from binance_proxy.adapters.zeromq.subscribers import Report, Subscribers
+from binance_proxy.application.alongside import alongside
 from binance_proxy.application.ports import Live
 from binance_proxy.domain.errors import BridgeError
 
@@ -130,15 +132,10 @@ async def open_control(address: str, live: Live, subscribers: Subscribers) -> As
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
-            in_use = "it is in use, by another bridge perhaps; control.bind sets another address"
-            why = in_use if error.errno == zmq.EADDRINUSE else error.strerror or str(error)
+            why = why_not(error, "control.bind sets another address")
             raise ControlRejected(f"cannot take control requests on {address}: {why}") from error
         control = Control(socket, live, subscribers)
-        running = asyncio.create_task(control.run())
-        try:
+        async with alongside(control.run()):
             yield control
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
     finally:
         context.destroy(linger=LINGER_MS)

@@ -19,6 +19,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import astuple
 from zmq.utils.monitor import recv_monitor_message
 
+from binance_proxy.application.alongside import alongside
 from binance_proxy.application.ports import CaughtUp, Live, LiveBook, LiveUnavailable, Recalled
 from binance_proxy.domain.errors import BookStale
 from binance_proxy.domain.instrument import Instrument
@@ -195,12 +196,10 @@ async def open_live_socket(live: Live, address: str) -> AsyncIterator[LiveSocket
         socket.setsockopt(zmq.MAXMSGSIZE, LONGEST_QUESTION)
         socket.bind(address)
         answering = LiveSocket(socket, live)
-        running = asyncio.create_task(answering.run())
         try:
-            yield answering
+            async with alongside(answering.run()):
+                yield answering
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
             await answering.end()
     finally:
         context.destroy(linger=LINGER_MS)

@@ -12,6 +12,7 @@ import msgspec
 import zmq
 from msgspec import Raw
 
+from binance_proxy.adapters.zeromq.addresses import why_not
 from binance_proxy.adapters.zeromq.bodies import (
     BodyOf,
     json_of,
@@ -28,9 +29,6 @@ from binance_proxy.domain.instrument import Instrument
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, StaleBook, TradeTick
 
 PROTOCOL = "1"
-IN_USE = (
-    "it is in use, by another bridge perhaps; publish.json.bind and publish.msgpack.bind set other addresses"
-)
 _OF_THE_BOOK = (QuoteTick, BookSnapshot, StaleBook)
 _send = zmq.backend.Socket.send  # without the arguments that `zmq.Socket.send` looks through each time
 STATUS = "bridge.status"
@@ -343,8 +341,7 @@ def _bind(
     try:
         socket.bind(address)
     except zmq.ZMQError as error:
-        in_use = error.errno == zmq.EADDRINUSE
-        why = IN_USE if in_use else error.strerror or str(error)
+        why = why_not(error, "publish.json.bind and publish.msgpack.bind set other addresses")
         raise PublisherRejected(f"cannot publish on {address}: {why}") from error
     return socket, door
 

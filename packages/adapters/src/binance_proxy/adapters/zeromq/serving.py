@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
+from binance_proxy.adapters.zeromq.addresses import why_not
 from binance_proxy.adapters.zeromq.crew import GRACE_S, LENGTH, Told
 from binance_proxy.adapters.zeromq.settings import ServeSettings
 from binance_proxy.domain.errors import BridgeError
@@ -81,8 +82,7 @@ def try_address(address: str) -> None:
         router.setsockopt(zmq.IPV6, int("[" in address))
         router.bind(address)
     except zmq.ZMQError as error:
-        in_use = "it is in use, by another bridge perhaps; serve.bind sets another address"
-        why = in_use if error.errno == zmq.EADDRINUSE else error.strerror or str(error)
+        why = why_not(error, "serve.bind sets another address")
         raise ServeRejected(f"cannot take requests on {address}: {why}") from error
     finally:
         context.destroy(linger=0)

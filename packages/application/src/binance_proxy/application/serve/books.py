@@ -1,12 +1,12 @@
 """The order book now or at a moment, and what can be told by it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated, TypedDict
 
 from msgspec import Meta, Struct
 
 from binance_proxy.application.ends import END_OF_TIME
+from binance_proxy.application.moments import utc
 from binance_proxy.application.ports import LiveBook, StoreUnavailable
 from binance_proxy.application.rebuild import LATE_NS, BookUnknown, book_at
 from binance_proxy.application.serve.asked import AskedOf, At, Count, time_of
@@ -23,7 +23,6 @@ from binance_proxy.application.serve.rows import (
     text_levels,
 )
 from binance_proxy.application.serve.sources import Sources, question_of
-from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.errors import ScaleError
 from binance_proxy.domain.execution import sweep
 from binance_proxy.domain.instrument import Instrument, Market
@@ -359,16 +358,11 @@ def unknown_text(error: BookUnknown, at: int) -> str:
     if at >= END_OF_TIME:
         again = "" if error.since is None else "; it is right again with the next snapshot"
         return f"{error.why}{again}"
-    since = "" if error.since is None else f" since {_utc(error.since)}"
+    since = "" if error.since is None else f" since {utc(error.since)}"
     if error.again is not None and error.again > at:
-        again = f"; the book is known again from {_utc(error.again)} on"
+        again = f"; the book is known again from {utc(error.again)} on"
     elif error.missing is not None:
         again = "; no later snapshot is stored"
     else:
         again = ""
-    return f"the book of {_utc(at)} UTC is not known: {error.why}{since}{again}"
-
-
-def _utc(ts: int) -> str:
-    at = datetime.fromtimestamp(ts // SECOND_NS, UTC).replace(microsecond=ts % SECOND_NS // 1000)
-    return at.replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
+    return f"the book of {utc(at)} UTC is not known: {error.why}{since}{again}"

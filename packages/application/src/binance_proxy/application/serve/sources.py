@@ -21,6 +21,7 @@ from binance_proxy.application.ports import (
 )
 from binance_proxy.application.serve.asked import MOST_ROWS, AskedOf, AskedRows
 from binance_proxy.application.serve.meant import Pick, archived, instrument_of
+from binance_proxy.application.serve.remembered import Remembered
 from binance_proxy.application.unrecorded import trade_runs
 from binance_proxy.domain.candle import SECOND_NS
 from binance_proxy.domain.instrument import Instrument
@@ -76,12 +77,14 @@ class Sources:
     ages: Ages
     _newest: dict[str, int | None] = field(default_factory=dict)
     """What was recorded last of an instrument, as the recording said last: see `CaughtUp.newest`."""
-    _read: dict[str, tuple[bytes, object]] = field(default_factory=dict)
+    _read: Remembered[str, tuple[bytes, object]] = field(default_factory=lambda: Remembered(REMEMBERED))
     """What was read of the cache last, by key, with what it was read of."""
     _known: tuple[int, Sequence[Instrument]] = (0, ())
     """When the registry was last asked, and what it knew."""
     _archived: tuple[int, Sequence[Instrument]] | None = None
-    _runs: dict[tuple[Instrument, int, int], tuple[int, Sequence[Recorded]]] = field(default_factory=dict)
+    _runs: Remembered[tuple[Instrument, int, int], tuple[int, Sequence[Recorded]]] = field(
+        default_factory=lambda: Remembered(REMEMBERED)
+    )
     """Runs of a range, and when they were read."""
 
     async def learn(self) -> Sequence[Instrument]:
@@ -140,7 +143,7 @@ class Sources:
             return CaughtUp(stored=False, not_fetched=str(error) if fetch else None)
         self._newest[instrument.name] = found.newest
         if found.fetched:
-            self._runs = {key: runs for key, runs in self._runs.items() if key[0] != instrument}
+            self._runs.forget(lambda key: key[0] == instrument)
         return found
 
     async def runs(
@@ -148,15 +151,12 @@ class Sources:
     ) -> Sequence[Recorded]:
         """Return the runs in which the trades of a range were recorded, as it was not long ago if many."""
         key, now = (instrument, start, end), self.clock.now()
-        then, found = self._runs.get(key, (0, ()))
+        then, found = self._runs.get(key) or (0, ())
         if found and 0 <= now - then < KNOWN_NS:
             return found
         found = await trade_runs(store, instrument, start, end)
-        self._runs.pop(key, None)
         if len(found) > 1:  # one is found quickly
-            self._runs[key] = now, found
-            if len(self._runs) > REMEMBERED:
-                del self._runs[next(iter(self._runs))]
+            self._runs.put(key, (now, found))
         return found
 
     def _is_past(self, instrument: Instrument, end: int) -> bool:
@@ -233,7 +233,7 @@ class Sources:
 
         Reading takes longer than writing it down, so what was read last is remembered.
         """
-        then, found = self._read.get(key, (b"", None))
+        then, found = self._read.get(key) or (b"", None)
         if then == raw and isinstance(found, kind):
             return found
         if raw[:1] != VERSION:
@@ -243,10 +243,7 @@ class Sources:
         except msgspec.MsgspecError:
             return None
         if len(raw) <= REMEMBERED_BYTES:
-            self._read.pop(key, None)
-            self._read[key] = raw, found
-            if len(self._read) > REMEMBERED:
-                del self._read[next(iter(self._read))]
+            self._read.put(key, (raw, found))
         return found
 
 
