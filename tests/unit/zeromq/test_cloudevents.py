@@ -2,8 +2,11 @@
 
 import json
 
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
+
 from binance_proxy.adapters.zeromq.bodies import BodyOf, json_of, levels_in_json
-from binance_proxy.adapters.zeromq.cloudevents import bare_json, cloud_event_json
+from binance_proxy.adapters.zeromq.cloudevents import cloud_event_json
 from binance_proxy.domain.gap import Gap, GapState
 from binance_proxy.domain.instrument import Instrument, Market, Stream
 from binance_proxy.domain.tick import BookSnapshot, QuoteTick, Side, StaleBook, TradeTick
@@ -54,6 +57,18 @@ def test_the_bridge_s_own_messages_have_no_time_of_an_event():
     own = json.loads(cloud_event_json({"type": "status", "epoch": "e", "sequence": 3}))
     assert (own["source"], own["id"], own["type"]) == ("/bridge", "e-3", "binance-proxy.status")
     assert "time" not in own
+
+
+class Envelope(Struct):
+    data: Raw
+
+
+open_envelope = Decoder(Envelope).decode
+
+
+def bare_json(message: bytes) -> bytes:
+    """Return the JSON body of a message, in its envelope or without one, as a subscriber may."""
+    return bytes(open_envelope(message).data) if message.startswith(b'{"specversion"') else message
 
 
 def test_the_body_comes_out_of_its_envelope_as_it_went_in():

@@ -5,8 +5,7 @@ Source: CloudEvents 1.0.2, "Context Attributes", and the JSON event format.
 
 from datetime import UTC, datetime
 
-from msgspec import UNSET, Raw, Struct, UnsetType
-from msgspec.json import Decoder
+from msgspec import UNSET, Struct, UnsetType
 
 from binance_proxy.adapters.zeromq.bodies import (
     Body,
@@ -50,22 +49,6 @@ def cloud_event_json(body: object) -> bytes:
         raise TypeError(f"{type(body).__name__} is no body of the wire")
     own = f"{body['epoch']}-{body['sequence']}"
     return json_of(CloudEvent(id=own, source="/bridge", type=f"binance-proxy.{body['type']}", data=body))
-
-
-class _Envelope(Struct):
-    data: Raw
-
-
-_open = Decoder(_Envelope).decode
-
-
-def bare_json(message: bytes) -> bytes:
-    """Return the JSON body of a message, in its envelope or without one.
-
-    Raises:
-        msgspec.DecodeError: An envelope has no body.
-    """
-    return bytes(_open(message).data) if message.startswith(b'{"specversion"') else message
 
 
 def _identity(body: Body) -> tuple[str, str]:
